@@ -1,0 +1,1 @@
+"""Generated field options that hold validation rules."""

@@ -1,0 +1,1 @@
+"""Generated messages of package subgrpc.options.v1."""
