@@ -1,0 +1,29 @@
+"""The driver SPI: what third parties implement and embed. Loads neither grpc nor the server."""
+
+from __future__ import annotations
+
+from subgrpc.driver.base import ClusterConfig, Driver, Gone, Synced, TaskKey
+from subgrpc.driver.v1.workload_pb2 import (
+    DriverDescription,
+    LogChunk,
+    LogGap,
+    Observation,
+    Run,
+    Workload,
+    WorkloadGroup,
+)
+
+__all__ = [
+    "ClusterConfig",
+    "Driver",
+    "DriverDescription",
+    "Gone",
+    "LogChunk",
+    "LogGap",
+    "Observation",
+    "Run",
+    "Synced",
+    "TaskKey",
+    "Workload",
+    "WorkloadGroup",
+]

@@ -1,0 +1,119 @@
+"""Resource names and uids: how they are written, read and made."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import time
+from typing import NamedTuple
+
+from subgrpc.errors import FieldViolation, InvalidArgument
+
+DEFAULT_TEAM = "default"
+SEGMENT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+"""A segment that a client may choose: a DNS label that starts with a letter."""
+
+
+class ExperimentName(NamedTuple):
+    """`teams/{team}/experiments/{experiment}`."""
+
+    team: str
+    experiment: str
+
+    def __str__(self) -> str:
+        return f"teams/{self.team}/experiments/{self.experiment}"
+
+
+def new_uid() -> str:
+    """Returns 26 characters of lower-case base32, ordered by time.
+
+    48 bits of milliseconds, then 80 random ones: the layout of a ULID.
+    """
+    raw = (time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10)
+    return base64.b32hexencode(raw).decode().rstrip("=").lower()
+
+
+def team_name(team: str) -> str:
+    """Returns `teams/{team}`."""
+    return f"teams/{team}"
+
+
+def cluster_name(cluster: str) -> str:
+    """Returns `clusters/{cluster}`, whichever of both forms is given."""
+    return cluster if cluster.startswith("clusters/") else f"clusters/{cluster}"
+
+
+def parse_team(name: str, field: str = "parent") -> str:
+    """Returns the team of `teams/{team}`.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    return _parse(name, "teams/*", field)[0]
+
+
+def parse_experiment(name: str, field: str = "name") -> ExperimentName:
+    """Reads `teams/{team}/experiments/{experiment}`.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    return ExperimentName(*_parse(name, "teams/*/experiments/*", field))
+
+
+def parse_cluster(name: str, field: str = "name") -> str:
+    """Returns the cluster of `clusters/{cluster}`.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    return _parse(name, "clusters/*", field)[0]
+
+
+def attempt_name(experiment: str, attempt: int) -> str:
+    """Returns `{experiment}/attempts/{attempt}`."""
+    return f"{experiment}/attempts/{attempt}"
+
+
+def task_id(role: str, index: int) -> str:
+    """Returns `{role}-{index}`: a task within its attempt."""
+    return f"{role}-{index}"
+
+
+def task_name(experiment: str, attempt: int, role: str, index: int) -> str:
+    """Returns `{experiment}/attempts/{attempt}/tasks/{role}-{index}`."""
+    return f"{attempt_name(experiment, attempt)}/tasks/{task_id(role, index)}"
+
+
+def match(name: str, pattern: str) -> list[str] | None:
+    """Returns what stands at the `*` of a pattern such as `teams/*/experiments/*`; None: no match.
+
+    A `*` matches one segment of `SEGMENT`, of digits, or "-".
+    """
+    segments, wanted = name.split("/"), pattern.split("/")
+    if len(segments) != len(wanted):
+        return None
+    found = []
+    for segment, want in zip(segments, wanted, strict=True):
+        if want != "*":
+            if segment != want:
+                return None
+        elif (
+            SEGMENT.fullmatch(segment)
+            or segment == "-"
+            or (segment.isascii() and segment.isdigit())
+        ):
+            found.append(segment)
+        else:
+            return None
+    return found
+
+
+def _parse(name: str, pattern: str, field: str) -> list[str]:
+    found = match(name, pattern)
+    if found is None:
+        shown = name if len(name) <= 100 else name[:100] + "…"
+        text = f"{shown!r} is not a resource name of the form {pattern}"
+        raise InvalidArgument(violations=[FieldViolation(field, text, "RESOURCE_NAME")])
+    return found

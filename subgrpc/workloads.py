@@ -1,0 +1,97 @@
+"""Makes the `Workload` of an attempt: every default filled in, nothing secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from subgrpc import names, secrets
+from subgrpc.driver import Workload
+from subgrpc.v1.experiment_service_pb2 import Experiment
+from subgrpc.v1.spec_pb2 import EnvVar, TaskGroup
+from subgrpc.v1.types_pb2 import Resources
+
+DEFAULT_ROLE = "main"
+DEFAULT_GRACE = timedelta(seconds=10)
+"""Time between SIGTERM and SIGKILL where the spec says nothing."""
+
+
+def role_of(group: TaskGroup) -> str:
+    """The group's role, or the default one."""
+    return group.role or DEFAULT_ROLE
+
+
+def replicas_of(group: TaskGroup) -> int:
+    """The group's number of tasks, or 1."""
+    return group.replicas if group.HasField("replicas") else 1
+
+
+def grace_of(experiment: Experiment) -> timedelta:
+    """Time between SIGTERM and SIGKILL of the experiment's tasks."""
+    if experiment.spec.HasField("termination_grace_period"):
+        return experiment.spec.termination_grace_period.ToTimedelta()
+    return DEFAULT_GRACE
+
+
+def build_workload(
+    experiment: Experiment,
+    *,
+    control_plane_id: str,
+    attempt: int,
+    driver: str,
+    default_request: Resources,
+) -> Workload:
+    """Returns what a driver gets for one attempt of an experiment.
+
+    Args:
+        experiment: with a valid spec.
+        control_plane_id: marks every object in the backend.
+        attempt: the attempt's number.
+        driver: the driver's name, which chooses among `driver_options`.
+        default_request: what a task gets that asks for nothing.
+    """
+    spec = experiment.spec
+    team = names.parse_experiment(experiment.name).team
+    workload = Workload(
+        control_plane_id=control_plane_id,
+        experiment_uid=experiment.uid,
+        attempt=attempt,
+        experiment_name=experiment.name,
+        creator=experiment.creator,
+        labels=experiment.labels,
+    )
+    for group in spec.task_groups:
+        target = workload.groups.add(
+            role=role_of(group),
+            replicas=replicas_of(group),
+            args=group.args or ["/bin/sh", "-c", group.command],
+        )
+        target.resources.CopyFrom(default_request)
+        target.resources.MergeFrom(group.resources)
+        # The group's variables come last: they win.
+        for source in (spec.env, group.env):
+            _add_env(source, team, target.env, target.secret_env)
+    if spec.HasField("timeout"):
+        workload.timeout.CopyFrom(spec.timeout)
+    workload.termination_grace_period.FromTimedelta(grace_of(experiment))
+    if driver in spec.driver_options:
+        workload.options.CopyFrom(spec.driver_options[driver])
+    return workload
+
+
+def secret_references(workload: Workload) -> set[str]:
+    """The names of all secrets that a workload needs, `teams/TEAM/secrets/NAME`."""
+    return {name for group in workload.groups for name in group.secret_env.values()}
+
+
+def _add_env(
+    source: Iterable[EnvVar], team: str, literals: dict[str, str], references: dict[str, str]
+) -> None:
+    for variable in source:
+        literals.pop(variable.name, None)
+        references.pop(variable.name, None)
+        if variable.WhichOneof("source") == "secret":
+            owner, name = secrets.parse_reference(variable.secret, team)
+            references[variable.name] = f"teams/{owner}/secrets/{name}"
+        else:
+            literals[variable.name] = variable.value
