@@ -14,6 +14,8 @@ DEFAULT_TEAM = "default"
 SEGMENT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 """A segment that a client may choose: a DNS label that starts with a letter."""
 
+_ATTEMPT = re.compile(r"-|[1-9][0-9]{0,8}")
+
 
 class ExperimentName(NamedTuple):
     """`teams/{team}/experiments/{experiment}`."""
@@ -89,24 +91,23 @@ def task_name(experiment: str, attempt: int, role: str, index: int) -> str:
 def match(name: str, pattern: str) -> list[str] | None:
     """Returns what stands at the `*` of a pattern such as `teams/*/experiments/*`; None: no match.
 
-    A `*` matches one segment of `SEGMENT`, of digits, or "-".
+    A `*` matches one segment of the form `SEGMENT`; behind "attempts" a number, or "-" for all.
     """
     segments, wanted = name.split("/"), pattern.split("/")
     if len(segments) != len(wanted):
         return None
     found = []
+    collection = ""
     for segment, want in zip(segments, wanted, strict=True):
+        form = _ATTEMPT if collection == "attempts" else SEGMENT
         if want != "*":
             if segment != want:
                 return None
-        elif (
-            SEGMENT.fullmatch(segment)
-            or segment == "-"
-            or (segment.isascii() and segment.isdigit())
-        ):
+        elif form.fullmatch(segment):
             found.append(segment)
         else:
             return None
+        collection = segment
     return found
 
 

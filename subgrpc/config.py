@@ -1,0 +1,92 @@
+"""What a server is configured with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+DEFAULT_LISTEN = "127.0.0.1:7411"
+"""Where a server listens, and a client looks for it, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """One cluster of the configuration.
+
+    Attributes:
+        driver: the name of the driver that runs it.
+        options: the driver's own options.
+    """
+
+    driver: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def _local() -> Mapping[str, ClusterSettings]:
+    return {"local": ClusterSettings(driver="local")}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server takes at most.
+
+    Attributes:
+        message_bytes: greatest request. Larger ones end in RESOURCE_EXHAUSTED before they are read.
+        calls: calls at the same time, streams included.
+        calls_per_second: calls of one principal; bursts of twice as many.
+        streams: open watches and logs of one principal.
+        connection_streams: calls at the same time in one connection; more wait in the client.
+    """
+
+    message_bytes: int = 4 << 20
+    calls: int = 20_000
+    calls_per_second: float = 10_000
+    streams: int = 10_000
+    connection_streams: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """A server's configuration.
+
+    Attributes:
+        data_dir: the folder that is this server's alone; it is made if it is not there.
+        listen: `HOST:PORT` (port 0: a free one) or `unix:PATH`.
+        tls_cert: PEM file with the server's certificate chain; with it every TCP listener uses TLS.
+        tls_key: PEM file with its private key.
+        tls_client_ca: PEM file with the authorities whose client certificates are asked for (mTLS).
+        token_file: file of lines `TOKEN PRINCIPAL`; with it every call needs a bearer token.
+        clusters: the clusters by name.
+        default_cluster: where experiments run that name none; empty: the only one, or `local`.
+        change_retention: how long changes are kept for watchers that resume.
+        feed_size: how many changes are kept in memory as well.
+        heartbeat: seconds of silence after which a stream gets a bookmark.
+        drain: seconds that open calls have to end when the server stops.
+        limits: what one server takes at most.
+    """
+
+    data_dir: Path
+    listen: tuple[str, ...] = (DEFAULT_LISTEN,)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    token_file: Path | None = None
+    clusters: Mapping[str, ClusterSettings] = field(default_factory=_local)
+    default_cluster: str = ""
+    change_retention: timedelta = timedelta(hours=24)
+    feed_size: int = 10_000
+    heartbeat: float = 15.0
+    drain: float = 5.0
+    limits: Limits = field(default_factory=Limits)
+
+    def chosen_default(self) -> str:
+        """The name of the default cluster; empty if there is none to choose."""
+        if self.default_cluster or not self.clusters:
+            return self.default_cluster
+        return (
+            next(iter(self.clusters))
+            if len(self.clusters) == 1
+            else ("local" if "local" in self.clusters else "")
+        )

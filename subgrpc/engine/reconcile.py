@@ -1,0 +1,87 @@
+"""Brings one experiment a step nearer to what is wanted of it: the only code that commands drivers.
+
+Every step reads what is stored and what was observed, does one thing, stores it under the
+cluster's fence, and can be repeated after a crash at any point:
+
+- an attempt and its handle are stored before `submit`, which adopts what is there already;
+- an outcome is stored before the backend's objects are deleted;
+- an experiment is removed last.
+"""
+
+from __future__ import annotations
+
+from subgrpc import names
+from subgrpc.driver import Observation, Run
+from subgrpc.engine import lifecycle
+from subgrpc.engine.context import Context
+from subgrpc.engine.drive import drive
+from subgrpc.engine.settle import remove, settle
+from subgrpc.engine.start import conclude, start_or_wait
+from subgrpc.v1 import experiment_service_pb2 as api
+from subgrpc.v1.experiment_service_pb2 import Experiment
+
+
+class Reconciler:
+    """Reconciles the experiments of one cluster."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._cluster = names.cluster_name(context.fence.cluster)
+
+    def observe(self, observation: Observation) -> None:
+        """Takes what the driver's watch says of a run."""
+        uid, memory = observation.run.experiment_uid, self._context.memory
+        memory.missed.pop(uid, None)
+        memory.observed[uid] = observation
+        self._context.queue.add(uid)
+
+    def gone(self, run: Run) -> None:
+        """Takes it that, by the driver's watch, the backend no longer knows a run."""
+        self._context.memory.observed.pop(run.experiment_uid, None)
+        self._context.queue.add(run.experiment_uid)
+
+    def synced(self, seen: set[str]) -> None:
+        """The watch has sent all there is: what it did not send is looked up one by one."""
+        observed = self._context.memory.observed
+        for uid in observed.keys() - seen:
+            del observed[uid]
+        for uid in self._context.store.unsettled(self._context.fence.cluster):
+            self._context.queue.add(uid)
+
+    async def reconcile(self, uid: str) -> None:
+        """Does what is to be done for an experiment now, and asks to be called again when more is.
+
+        Raises:
+            Unavailable: the driver, the metastore or the disk cannot be used now.
+            Aborted: another server leads this cluster.
+        """
+        context = self._context
+        raw = context.store.get_experiment_by_uid(uid)
+        if raw is None:
+            context.memory.forget(uid)
+            return
+        experiment = Experiment.FromString(raw)
+        if experiment.cluster != self._cluster:
+            return
+        rows = context.store.attempts(uid)
+        current = rows[-1] if rows else None
+        if current is not None and current.end_time is None:
+            await drive(context, experiment, current)
+        elif experiment.state == api.EXPERIMENT_STATE_DELETING:
+            await remove(context, experiment, rows)
+            return
+        elif experiment.state == api.EXPERIMENT_STATE_CANCELLING:
+            await conclude(
+                context,
+                uid,
+                api.EXPERIMENT_STATE_CANCELLED,
+                experiment.reason,
+                experiment.message,
+            )
+        elif experiment.state == api.EXPERIMENT_STATE_QUEUED:
+            await start_or_wait(context, experiment, current)
+        for row in rows:
+            if row.end_time is not None and not row.settled:
+                await settle(context, row)
+        if experiment.state in lifecycle.TERMINAL and all(row.settled for row in rows):
+            context.memory.forget(uid)  # a late observation of it may have come

@@ -1,0 +1,49 @@
+"""What is left to do after an attempt: its last output, its backend's objects, its removal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from subgrpc.engine.context import Context, key_of
+from subgrpc.metastore import AttemptRow, Transaction
+from subgrpc.v1.experiment_service_pb2 import Experiment
+from subgrpc.v1.types_pb2 import TaskState, TaskStatus
+
+
+async def settle(context: Context, row: AttemptRow) -> None:
+    """Once all output of an ended attempt is in its journal, its backend is cleaned up."""
+    run = context.run(row)
+    known = context.store.task_statuses(row.experiment_uid, row.number)
+    context.collector.ensure(run, [key_of(task) for task in known if _may_have_output(task)])
+    if not context.collector.finished(run):
+        return
+    await context.collector.seal(run)
+    await context.driver.delete(run)
+
+    def mutate(tx: Transaction) -> None:
+        stored = tx.attempt(row.experiment_uid, row.number)
+        if stored is not None:
+            stored.logs_complete = stored.settled = True
+            tx.save_attempt(stored)
+
+    await context.store.write_unversioned(mutate, fence=context.fence)
+    context.memory.forget_run(run)
+
+
+async def remove(context: Context, experiment: Experiment, rows: Sequence[AttemptRow]) -> None:
+    """Deletes everything of a DELETING experiment whose attempts are over; the record goes last."""
+    for row in rows:
+        run = context.run(row)
+        await context.collector.abandon(run)
+        if not row.settled:
+            await context.driver.delete(run)
+        context.memory.forget_run(run)
+    await asyncio.to_thread(context.journals.delete, experiment.uid)
+    await context.store.write(lambda tx: tx.delete_experiment(experiment.uid), fence=context.fence)
+    context.memory.forget(experiment.uid)
+
+
+def _may_have_output(task: TaskStatus) -> bool:
+    """Whether a task may have written anything: one that was stopped in the queue has not."""
+    return task.state != TaskState.TASK_STATE_CANCELLED or task.HasField("start_time")

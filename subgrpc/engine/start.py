@@ -1,0 +1,175 @@
+"""Starts attempts: stored with their handle, then submitted, and again after a crash."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from subgrpc import reasons
+from subgrpc.engine import lifecycle
+from subgrpc.engine.collector import run_key
+from subgrpc.engine.context import Context, micros, store_experiment, store_step, timestamp
+from subgrpc.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from subgrpc.metastore import AttemptRow, Transaction
+from subgrpc.v1 import experiment_service_pb2 as api
+from subgrpc.v1.experiment_service_pb2 import Experiment
+
+_log = structlog.get_logger(__name__)
+
+
+async def start_or_wait(
+    context: Context, experiment: Experiment, previous: AttemptRow | None
+) -> None:
+    """Starts the next attempt of a QUEUED experiment that has none under way, when it is time."""
+    wait = _backoff_left(experiment, previous)
+    if wait > 0:
+        context.queue.add_later(experiment.uid, wait)
+        return
+    if previous is None and queue_timeout_over(context, experiment, micros(experiment.create_time)):
+        await conclude(
+            context,
+            experiment.uid,
+            api.EXPERIMENT_STATE_FAILED,
+            reasons.QUEUE_TIMEOUT,
+            queue_timeout_message(experiment),
+        )
+        return
+    number = experiment.attempt + 1
+    try:
+        workload = context.workload(experiment, number)
+        await context.driver.validate(workload)
+        context.read_secrets(workload)
+    except (InvalidArgument, NotFound, FailedPrecondition) as error:
+        await conclude(
+            context, experiment.uid, api.EXPERIMENT_STATE_FAILED, _refusal(error), error.message
+        )
+        return
+    handle = await context.driver.prepare(workload)
+    row = await context.store.write(
+        lambda tx: _begin(tx, experiment.uid, number, context.fence.cluster, handle),
+        fence=context.fence,
+    )
+    if row is not None:
+        await submit(context, experiment, row)
+        context.queue.add(experiment.uid)
+
+
+async def submit(context: Context, experiment: Experiment, row: AttemptRow) -> None:
+    """Hands a stored attempt to the driver, which adopts it if it has it already."""
+    run = context.run(row)
+    try:
+        workload = context.workload(experiment, row.number)
+        await context.driver.submit(workload, run, context.read_secrets(workload))
+    except (AlreadyExists, InvalidArgument, NotFound, FailedPrecondition) as error:
+        _log.error("submit.refused", experiment=experiment.name, error=error.message)
+        await _end_refused(context, row, _refusal(error), error.message)
+        return
+    context.memory.submitted.add(run_key(run))
+
+
+async def conclude(
+    context: Context, uid: str, state: api.ExperimentState.ValueType, reason: str, message: str
+) -> None:
+    """Ends an experiment that has no attempt under way, unless it changed in the meantime."""
+
+    def mutate(tx: Transaction) -> None:
+        current = tx.experiment(uid)
+        if current is None:
+            return
+        wanted = (
+            api.EXPERIMENT_STATE_CANCELLING
+            if state == api.EXPERIMENT_STATE_CANCELLED
+            else api.EXPERIMENT_STATE_QUEUED
+        )
+        if current.state != wanted:
+            return
+        step = lifecycle.Step(current)
+        lifecycle.conclude(step, state, reason, message, timestamp(tx.now))
+        store_experiment(tx, step)
+
+    await context.store.write(mutate, fence=context.fence)
+    context.queue.add(uid)
+
+
+def queue_timeout_over(context: Context, experiment: Experiment, since: int) -> bool:
+    """Whether it has waited too long since `since` (µs); else it is looked at again in time."""
+    if not experiment.spec.HasField("queue_timeout"):
+        return False
+    limit = experiment.spec.queue_timeout.ToTimedelta().total_seconds()
+    left = since / 1e6 + limit - time.time()
+    if left > 0:
+        context.queue.add_later(experiment.uid, left)
+    return left <= 0
+
+
+def queue_timeout_message(experiment: Experiment) -> str:
+    """Why it failed, with what it was waiting for."""
+    limit = experiment.spec.queue_timeout.ToTimedelta().total_seconds()
+    text = f"it did not start within its queue_timeout of {limit:g} s"
+    return f"{text}: {experiment.message}" if experiment.message else text
+
+
+def _backoff_left(experiment: Experiment, previous: AttemptRow | None) -> float:
+    """Seconds until the next attempt may start, by the retry policy."""
+    if previous is None or previous.end_time is None:
+        return 0.0
+    backoff = lifecycle.backoff(experiment.spec.retry_policy, previous.number)
+    return previous.end_time / 1e6 + backoff.total_seconds() - time.time()
+
+
+def _refusal(error: Exception) -> str:
+    if isinstance(error, InvalidArgument):
+        return reasons.INVALID_SPEC
+    if isinstance(error, AlreadyExists):
+        return reasons.DRIVER_ERROR
+    return reasons.SECRET_NOT_FOUND
+
+
+def _begin(
+    tx: Transaction, uid: str, number: int, cluster: str, handle: bytes
+) -> AttemptRow | None:
+    """Stores a new attempt with its handle; None if the experiment no longer waits for it."""
+    experiment = tx.experiment(uid)
+    if (
+        experiment is None
+        or experiment.state != api.EXPERIMENT_STATE_QUEUED
+        or experiment.attempt != number - 1
+    ):
+        return None
+    row = AttemptRow(
+        experiment_uid=uid, number=number, cluster=cluster, handle=handle, create_time=tx.now
+    )
+    created = lifecycle.begin_attempt(experiment, number)
+    tx.insert_attempt(row)
+    tx.add_event(uid, created)
+    tx.save_experiment(experiment)
+    return row
+
+
+async def _end_refused(context: Context, row: AttemptRow, reason: str, message: str) -> None:
+    """The driver refuses a run that is stored: nothing of it runs, and trying again is useless."""
+
+    def mutate(tx: Transaction) -> None:
+        experiment = tx.experiment(row.experiment_uid)
+        stored = tx.attempt(row.experiment_uid, row.number)
+        if experiment is None or stored is None or stored.end_time is not None:
+            return
+        step = lifecycle.Step(experiment)
+        if experiment.state == api.EXPERIMENT_STATE_CANCELLING:
+            lifecycle.conclude(
+                step,
+                api.EXPERIMENT_STATE_CANCELLED,
+                experiment.reason,
+                experiment.message,
+                timestamp(tx.now),
+            )
+        elif experiment.state != api.EXPERIMENT_STATE_DELETING:
+            lifecycle.conclude(
+                step, api.EXPERIMENT_STATE_FAILED, reason, message, timestamp(tx.now)
+            )
+        stored.end_time, stored.reason, stored.message = tx.now, reason, message
+        store_step(tx, stored, step)
+
+    await context.store.write(mutate, fence=context.fence)
+    context.queue.add(row.experiment_uid)

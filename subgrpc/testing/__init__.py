@@ -1,0 +1,1 @@
+"""What authors of drivers and embedders test with: fakes and conformance kits."""
