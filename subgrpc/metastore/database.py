@@ -1,0 +1,101 @@
+"""What the metastore asks of a database: a connection that writes, and one that reads.
+
+Everything that differs between databases is behind these two classes; `sqlite` has those of
+SQLite. Statements are made by `statements`, with positional parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from subgrpc.errors import SubgrpcError
+
+Row = tuple[Any, ...]
+Parameters = Sequence[Any]
+
+
+class WriteDatabase(Protocol):
+    """The connection of the writer thread.
+
+    Every method raises DatabaseFailed when the database itself cannot be used now; then the
+    transaction is lost, and `rollback` makes the connection usable again.
+    """
+
+    def begin(self) -> None:
+        """Begins a transaction that will not have to give way to another one."""
+
+    def commit(self) -> None:
+        """Makes the transaction durable; returns once it is."""
+
+    def rollback(self) -> None:
+        """Undoes the transaction, if there is one. Raises nothing."""
+
+    def savepoint(self) -> None:
+        """Begins the part of the transaction that `release` keeps and `undo` undoes."""
+
+    def release(self) -> None:
+        """Keeps what was done since `savepoint`."""
+
+    def undo(self) -> None:
+        """Undoes what was done since `savepoint`."""
+
+    def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Runs a query and returns its rows."""
+
+    def run(self, sql: str, parameters: Parameters = ()) -> int:
+        """Runs a statement and returns how many rows it touched.
+
+        Raises:
+            UniqueViolation: another row has that key.
+        """
+
+    def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
+        """Runs a statement for each set of parameters."""
+
+    def close(self) -> None:
+        """Closes the connection."""
+
+
+class ReadDatabase(Protocol):
+    """A connection that only reads; each statement sees the last committed state.
+
+    Every method raises Unavailable, or DataLoss, when the database cannot be used now.
+    """
+
+    def one(self, sql: str, parameters: Parameters = ()) -> Row | None:
+        """The first row of a query, or None."""
+
+    def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of a query."""
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> Generator[Row, None, None]:
+        """The rows one by one, for a caller that may stop in between and then closes it."""
+
+    def begin(self) -> None:
+        """From here to `end` every statement sees the same state: for a few milliseconds."""
+
+    def end(self) -> None:
+        """Ends what `begin` began."""
+
+    def close(self) -> None:
+        """Closes the connection."""
+
+
+class UniqueViolation(Exception):
+    """A row with that key is there already."""
+
+
+class DatabaseFailed(Exception):
+    """The database cannot be used now; `error` is what callers are told."""
+
+    def __init__(self, error: SubgrpcError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class Opened(NamedTuple):
+    """The two connections of a database that is of the current schema."""
+
+    writer: WriteDatabase
+    reader: ReadDatabase

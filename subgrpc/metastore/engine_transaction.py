@@ -1,0 +1,192 @@
+"""The engine's part of a transaction: attempts, tasks, leases and clusters. See `transaction`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import astuple
+
+from subgrpc import names
+from subgrpc.errors import Aborted, AlreadyExists, NotFound
+from subgrpc.metastore.database import Parameters, Row, UniqueViolation, WriteDatabase
+from subgrpc.metastore.records import AttemptRow, Fence, Lease
+from subgrpc.metastore.statements import Statements
+from subgrpc.v1.cluster_service_pb2 import Cluster
+from subgrpc.v1.experiment_service_pb2 import Task
+from subgrpc.v1.types_pb2 import TaskStatus
+
+
+class EngineTransaction(ABC):
+    """Base of `Transaction`.
+
+    Attributes:
+        now: the time of all that it writes, in µs.
+        wrote: whether it has written anything.
+        statements: for this package.
+    """
+
+    __slots__ = ("_database", "now", "statements", "wrote")
+
+    def __init__(self, database: WriteDatabase, statements: Statements, now: int) -> None:
+        self._database = database
+        self.statements = statements
+        self.now = now
+        self.wrote = False
+
+    @abstractmethod
+    def _name_of(self, uid: str) -> str:
+        """The name of an experiment. Raises NotFound."""
+
+    def query(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """For this package: runs a query."""
+        return self._database.all(sql, parameters)
+
+    def run(self, sql: str, parameters: Parameters) -> int:
+        """For this package: runs a statement; returns how many rows it touched."""
+        self.wrote = True
+        return self._database.run(sql, parameters)
+
+    def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
+        """For this package: runs a statement for each set of parameters, if there is any."""
+        if parameters:
+            self.wrote = True
+            self._database.run_many(sql, parameters)
+
+    def attempt(self, uid: str, number: int) -> AttemptRow | None:
+        """Returns an attempt; None: there is none."""
+        rows = self.query(self.statements.attempt, (uid, number))
+        return attempt_row(rows[0]) if rows else None
+
+    def insert_attempt(self, row: AttemptRow) -> None:
+        """Stores a new attempt.
+
+        Raises:
+            AlreadyExists: ATTEMPT_EXISTS.
+        """
+        row.cluster = names.cluster_name(row.cluster)
+        try:
+            self.run(self.statements.insert_attempt, _stored(row))
+        except UniqueViolation as error:
+            text = f"experiment {row.experiment_uid} has an attempt {row.number} already"
+            raise AlreadyExists(text, reason="ATTEMPT_EXISTS") from error
+
+    def save_attempt(self, row: AttemptRow) -> None:
+        """Stores what has become of an attempt; nothing is written if it is the same.
+
+        Raises:
+            NotFound: ATTEMPT_NOT_FOUND.
+        """
+        row.cluster = names.cluster_name(row.cluster)
+        wanted = _stored(row)
+        uid, number, *fields = wanted
+        rows = self.query(self.statements.attempt, (uid, number))
+        if not rows:
+            text = f"experiment {uid} has no attempt {number}"
+            raise NotFound(text, reason="ATTEMPT_NOT_FOUND")
+        if tuple(rows[0]) != wanted:
+            self.run(self.statements.update_attempt, (*fields, uid, number))
+
+    def task_statuses(self, uid: str, attempt: int) -> list[TaskStatus]:
+        """Returns the tasks of an attempt as they were stored, by role and index."""
+        rows = self.query(self.statements.tasks, (uid, attempt))
+        return [Task.FromString(body).status for _, _, body in rows]
+
+    def save_tasks(self, uid: str, attempt: int, statuses: Sequence[TaskStatus]) -> None:
+        """Stores tasks, by role and index; those that are stored and not given stay as they are.
+
+        Raises:
+            NotFound: EXPERIMENT_NOT_FOUND.
+        """
+        name = self._name_of(uid)
+        rows = self.query(self.statements.tasks, (uid, attempt))
+        known = {(role, index): body for role, index, body in rows}
+        new: list[Row] = []
+        changed: list[Row] = []
+        for status in {(each.role, each.index): each for each in statuses}.values():
+            body = _task_body(name, attempt, status)
+            before = known.get((status.role, status.index))
+            key, values = (uid, attempt, status.role, status.index), (status.state, status.reason)
+            if before is None:
+                new.append((*key, *values, body))
+            elif before != body:
+                changed.append((*values, body, *key))
+        self.run_many(self.statements.insert_task, new)
+        self.run_many(self.statements.update_task, changed)
+
+    def acquire_lease(self, cluster: str, holder: str) -> int:
+        """Takes a cluster's lease from whoever has it; returns the new epoch."""
+        name = names.cluster_name(cluster)
+        held = self._lease(name)
+        if held is None:
+            self.run(self.statements.insert_lease, (name, holder, 1, 0))
+            return 1
+        epoch = held.epoch + 1
+        self._write_lease(Lease(name, holder, epoch, held.renewals + 1))
+        return epoch
+
+    def renew_lease(self, cluster: str, epoch: int) -> None:
+        """Shows that the holder of a lease is alive.
+
+        Raises:
+            Aborted: LEASE_LOST.
+        """
+        held = self.check_fence(Fence(cluster, epoch))
+        self._write_lease(Lease(held.cluster, held.holder, epoch, held.renewals + 1))
+
+    def release_lease(self, cluster: str, epoch: int) -> None:
+        """Gives a lease up; writes under its epoch fail from now on. Nothing if it was lost."""
+        held = self._lease(names.cluster_name(cluster))
+        if held is not None and held.epoch == epoch:
+            self._write_lease(Lease(held.cluster, "", epoch, held.renewals + 1))
+
+    def check_fence(self, fence: Fence) -> Lease:
+        """Returns the lease of a fence.
+
+        Raises:
+            Aborted: LEASE_LOST, another holder has it, or it was released.
+        """
+        held = self._lease(names.cluster_name(fence.cluster))
+        if held is None or held.epoch != fence.epoch or not held.holder:
+            text = f"the lease of {fence.cluster} with epoch {fence.epoch} was lost"
+            raise Aborted(text, reason="LEASE_LOST")
+        return held
+
+    def save_cluster(self, cluster: Cluster) -> None:
+        """Stores a cluster as it is published; nothing is written if it is the same."""
+        body = cluster.SerializeToString(deterministic=True)
+        rows = self.query(self.statements.cluster, (cluster.name,))
+        if not rows:
+            self.run(self.statements.insert_cluster, (cluster.name, body))
+        elif rows[0][0] != body:
+            self.run(self.statements.update_cluster, (body, cluster.name))
+
+    def remove_cluster(self, name: str) -> None:
+        """Removes a cluster that is no longer configured."""
+        self.run(self.statements.delete_cluster, (names.cluster_name(name),))
+
+    def _lease(self, cluster: str) -> Lease | None:
+        rows = self.query(self.statements.lease, (cluster,))
+        return Lease(*rows[0]) if rows else None
+
+    def _write_lease(self, lease: Lease) -> None:
+        row = (lease.holder, lease.epoch, lease.renewals, lease.cluster)
+        self.run(self.statements.update_lease, row)
+
+
+def attempt_row(row: Row) -> AttemptRow:
+    """An AttemptRow of a row of the table: flags are 0 or 1 there."""
+    attempt = AttemptRow(*row)
+    attempt.submitted = bool(attempt.submitted)
+    attempt.logs_complete = bool(attempt.logs_complete)
+    attempt.settled = bool(attempt.settled)
+    return attempt
+
+
+def _stored(row: AttemptRow) -> Row:
+    return tuple(int(each) if isinstance(each, bool) else each for each in astuple(row))
+
+
+def _task_body(name: str, attempt: int, status: TaskStatus) -> bytes:
+    task = Task(name=names.task_name(name, attempt, status.role, status.index), attempt=attempt)
+    task.status.CopyFrom(status)
+    return task.SerializeToString(deterministic=True)

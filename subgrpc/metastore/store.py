@@ -1,0 +1,295 @@
+"""The metastore: desired and observed state, its history of changes, and who leads what.
+
+Reads run on the event loop, on a connection of their own, and see every write that was awaited.
+Writes are functions that run on the writer thread (`subgrpc.metastore.transaction`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from subgrpc import names
+from subgrpc.errors import DataLoss
+from subgrpc.filters import Filter, OrderBy
+from subgrpc.metastore.database import Opened, ReadDatabase
+from subgrpc.metastore.engine_transaction import attempt_row
+from subgrpc.metastore.feed import ChangeFeed
+from subgrpc.metastore.listing import Listing
+from subgrpc.metastore.lock import DirectoryLock
+from subgrpc.metastore.pruning import prune_changes, prune_requests
+from subgrpc.metastore.queries import Queries
+from subgrpc.metastore.records import (
+    AttemptRow,
+    Change,
+    Fence,
+    Identity,
+    Key,
+    Lease,
+    ListPage,
+    Snapshot,
+    SnapshotItems,
+)
+from subgrpc.metastore.snapshot import SnapshotReader
+from subgrpc.metastore.sqlite import DIALECT, open_sqlite
+from subgrpc.metastore.statements import Statements
+from subgrpc.metastore.transaction import REMEMBERED
+from subgrpc.metastore.writer import Mutation, Writer
+from subgrpc.v1.experiment_service_pb2 import Task
+from subgrpc.v1.types_pb2 import TaskStatus
+
+T = TypeVar("T")
+
+
+class Metastore:
+    """An open metastore. Every method may raise Unavailable, reason METASTORE_UNAVAILABLE.
+
+    Attributes:
+        identity: who this control plane is.
+        feed: the newest changes, and how to wait for the next.
+    """
+
+    def __init__(
+        self,
+        lock: DirectoryLock,
+        opened: Opened,
+        statements: Statements,
+        *,
+        feed_size: int,
+        change_retention: timedelta,
+        change_limit: int,
+    ) -> None:
+        """For `open`, on the event loop."""
+        self._lock = lock
+        self._reader = opened.reader
+        self._statements = statements
+        self.identity, revision = _identity(opened.reader, statements)
+        self.feed = ChangeFeed(feed_size, revision)
+        self._queries = Queries(statements.dialect)
+        self._listing = Listing(opened.reader, statements, self._queries)
+        self._retention = change_retention // timedelta(microseconds=1)
+        self._change_limit = change_limit
+        self._writer = Writer(opened.writer, statements, self.feed.publish)
+
+    @classmethod
+    async def open(
+        cls,
+        data_dir: Path,
+        *,
+        feed_size: int = 10_000,
+        change_retention: timedelta = timedelta(hours=24),
+        change_limit: int = 1_000_000,
+    ) -> Metastore:
+        """Opens the metastore of a data folder, which is locked until `close`.
+
+        It is made if there is none, checked, and migrated if its schema is older.
+
+        Args:
+            data_dir: made, with mode 0700, if there is none.
+            feed_size: how many changes are kept in memory.
+            change_retention: for how long changes are kept in the database.
+            change_limit: how many revisions back they are kept, whichever is less.
+
+        Raises:
+            FailedPrecondition: DATA_DIR_LOCKED (metadata `pid`), DATA_DIR_UNUSABLE,
+                SCHEMA_TOO_NEW.
+            DataLoss: METASTORE_DAMAGED; the database is left as it is.
+            Unavailable: METASTORE_UNAVAILABLE.
+        """
+        lock = DirectoryLock(data_dir)
+        with contextlib.ExitStack() as undo:
+            undo.callback(lock.release)
+            statements = Statements(DIALECT)
+            opened = await asyncio.to_thread(open_sqlite, data_dir, statements)
+            undo.callback(opened.writer.close)
+            undo.callback(opened.reader.close)
+            store = cls(
+                lock,
+                opened,
+                statements,
+                feed_size=feed_size,
+                change_retention=change_retention,
+                change_limit=change_limit,
+            )
+            undo.pop_all()
+        return store
+
+    async def close(self) -> None:
+        """Carries out what was submitted, and closes; later writes raise Unavailable."""
+        self._reader.close()
+        await self._writer.close()
+        self._lock.release()
+
+    @property
+    def revision(self) -> int:
+        """The last committed revision."""
+        return self.feed.revision
+
+    async def write(self, mutation: Mutation[T], *, fence: Fence | None = None) -> T:
+        """Runs a mutation under a revision of its own, and returns its result once it is durable.
+
+        A mutation that writes nothing uses no revision. If the caller is cancelled, it cannot
+        know whether the mutation was carried out; it was not carried out in part.
+
+        Raises:
+            Aborted: LEASE_LOST, the fence's lease is another's by now.
+            Unavailable: METASTORE_UNAVAILABLE; nothing was kept.
+            Exception: whatever the mutation raises; nothing of it was kept.
+        """
+        return await self._writer.submit(mutation, fence, versioned=True)
+
+    async def write_unversioned(self, mutation: Mutation[T], *, fence: Fence | None = None) -> T:
+        """As `write`, for what nobody watches (leases, clusters, log flags): takes no revision."""
+        return await self._writer.submit(mutation, fence, versioned=False)
+
+    async def prune(self) -> None:
+        """Removes changes and request ids that are too old, in batches that let others write."""
+        now = time.time_ns() // 1_000
+        too_old, too_far = now - self._retention, self.revision - self._change_limit
+        while await self.write_unversioned(lambda tx: prune_changes(tx, too_old, too_far)):
+            pass
+        while await self.write_unversioned(lambda tx: prune_requests(tx, now - REMEMBERED)):
+            pass
+
+    def get_experiment(self, team: str, experiment_id: str) -> bytes | None:
+        """The serialised Experiment of that name; None: there is none."""
+        row = self._reader.one(self._statements.get, (team, experiment_id))
+        return None if row is None else row[0]
+
+    def get_experiment_by_uid(self, uid: str) -> bytes | None:
+        """The serialised Experiment with that uid; None: there is none."""
+        row = self._reader.one(self._statements.get_by_uid, (uid,))
+        return None if row is None else row[0]
+
+    def batch_get_experiments(self, team: str, ids: Sequence[str]) -> dict[str, bytes]:
+        """Serialised Experiments by id; those that there are not are left out."""
+        found = {each: self.get_experiment(team, each) for each in ids}
+        return {each: body for each, body in found.items() if body is not None}
+
+    def list_experiments(
+        self,
+        team: str,
+        *,
+        filter: Filter | None,  # noqa: A002 - the word of the API
+        order: OrderBy,
+        after: Key | None,
+        limit: int,
+    ) -> ListPage:
+        """A page of a team's experiments, as serialised Experiments.
+
+        Args:
+            team: the team.
+            filter: which; None: all.
+            order: in which order; ties by uid, in the same direction.
+            after: `ListPage.next` of the page before, of the same filter and order.
+            limit: how many at most. At most 5,000 are looked at where no index serves the filter,
+                so a page can be short, or empty, and still have a next.
+        """
+        return self._listing.experiments(team, filter, order, after, limit)
+
+    def list_tasks(
+        self,
+        uid: str,
+        attempt: int | None,
+        *,
+        filter: Filter | None,  # noqa: A002 - the word of the API
+        after: Key | None,
+        limit: int,
+    ) -> ListPage:
+        """A page of tasks of an attempt (None: of all), as serialised Tasks.
+
+        They are ordered by attempt, role and index.
+        """
+        return self._listing.tasks(uid, attempt, filter, after, limit)
+
+    def list_events(self, uid: str, *, after: int, limit: int) -> ListPage:
+        """A page of events with a sequence greater than `after`, as serialised ExperimentEvents.
+
+        `next` holds the sequence of the page's last event.
+        """
+        return self._listing.events(uid, after, limit)
+
+    def list_clusters(self) -> list[bytes]:
+        """All serialised Clusters, by name."""
+        return [body for (body,) in self._reader.all(self._statements.clusters)]
+
+    def get_cluster(self, name: str) -> bytes | None:
+        """The serialised Cluster of that name (`clusters/NAME`); None: there is none."""
+        row = self._reader.one(self._statements.cluster, (names.cluster_name(name),))
+        return None if row is None else row[0]
+
+    def lease(self, cluster: str) -> Lease | None:
+        """A cluster's lease; None: it was never taken."""
+        row = self._reader.one(self._statements.lease, (names.cluster_name(cluster),))
+        return None if row is None else Lease(*row)
+
+    def attempts(self, uid: str) -> list[AttemptRow]:
+        """The attempts of an experiment, in order."""
+        return [attempt_row(row) for row in self._reader.all(self._statements.attempts, (uid,))]
+
+    def attempt(self, uid: str, number: int) -> AttemptRow | None:
+        """One attempt; None: there is none."""
+        row = self._reader.one(self._statements.attempt, (uid, number))
+        return None if row is None else attempt_row(row)
+
+    def task_statuses(self, uid: str, attempt: int) -> list[TaskStatus]:
+        """The tasks of an attempt, by role and index."""
+        rows = self._reader.all(self._statements.tasks, (uid, attempt))
+        return [Task.FromString(body).status for _, _, body in rows]
+
+    def not_before(self, uid: str) -> int:
+        """When the next attempt of an experiment may start, µs; 0: at once."""
+        row = self._reader.one(self._statements.not_before, (uid,))
+        return 0 if row is None else row[0]
+
+    def unsettled(self, cluster: str) -> list[str]:
+        """Uids of a cluster's experiments with which there is something to do, oldest first.
+
+        Those that have not ended or are DELETING, and those with an attempt that is not settled.
+        """
+        name = names.cluster_name(cluster)
+        return [uid for (uid,) in self._reader.all(self._statements.unsettled, (name, name))]
+
+    def changes_after(self, revision: int, limit: int) -> list[Change]:
+        """The next changes after a revision, in commit order, whole revisions only.
+
+        At most `limit`, unless a single revision has more, and about 3 MiB; empty: there are none.
+
+        Raises:
+            OutOfRange: RESUME_TOKEN_EXPIRED, some of them are no longer kept.
+        """
+        return self._listing.changes_after(revision, limit)
+
+    def oldest_revision(self) -> int:
+        """Changes up to this revision are no longer kept; one who stands at it can go on."""
+        row = self._reader.one(self._statements.pruned)
+        return 0 if row is None else row[0]
+
+    def snapshot(
+        self,
+        team: str,
+        filter: Filter | None,  # noqa: A002 - the word of the API
+    ) -> Snapshot:
+        """The experiments of a team as they are at the current revision, by uid: oldest first.
+
+        It is for a watch's beginning: go on with the changes after its revision. Unlike a list it
+        stays consistent however long the reading takes, and holds nothing open meanwhile.
+        """
+        revision = self.revision
+        reader = SnapshotReader(
+            self._reader, self._statements, self._queries, team, filter, revision
+        )
+        return Snapshot(revision, SnapshotItems(reader.windows()))
+
+
+def _identity(reader: ReadDatabase, statements: Statements) -> tuple[Identity, int]:
+    row = reader.one(statements.identity)
+    if row is None:
+        raise DataLoss("the metastore has no identity", reason="METASTORE_DAMAGED")
+    control_plane_id, history_id, token_key, revision = row
+    return Identity(control_plane_id, history_id, token_key), revision

@@ -1,0 +1,256 @@
+"""What a mutation can do: the transaction that it gets on the writer thread.
+
+A mutation is a plain function that may be called once, at any time, off the event loop; it must
+touch nothing but its transaction and its own arguments, and must not keep the transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from subgrpc.errors import AlreadyExists, NotFound
+from subgrpc.filters import micros
+from subgrpc.metastore.database import Row, UniqueViolation, WriteDatabase
+from subgrpc.metastore.engine_transaction import EngineTransaction
+from subgrpc.metastore.records import Change, RememberedRequest
+from subgrpc.metastore.statements import Statements
+from subgrpc.v1 import experiment_service_pb2 as api
+from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
+
+REMEMBERED: Final = 24 * 3600 * 1_000_000
+"""How long a request id is remembered, in µs."""
+ENDED: Final = frozenset(
+    (
+        api.EXPERIMENT_STATE_SUCCEEDED,
+        api.EXPERIMENT_STATE_FAILED,
+        api.EXPERIMENT_STATE_CANCELLED,
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An experiment's row, as far as a transaction needs it."""
+
+    uid: str
+    team: str
+    cluster: str
+    create_time: int
+    update_time: int
+    revision: int
+    not_before: int
+    body: bytes
+
+
+class Transaction(EngineTransaction):
+    """One mutation's view of the metastore.
+
+    Attributes:
+        revision: the revision that it makes; 0 in `Metastore.write_unversioned`. A mutation that
+            turns out to write nothing uses none up, and the next one gets the same.
+        now: the time of all that it writes, in µs.
+        changes: the changes that it made so far, in order.
+    """
+
+    __slots__ = ("_loaded", "_sequences", "changes", "revision")
+
+    def __init__(
+        self, database: WriteDatabase, statements: Statements, revision: int, now: int
+    ) -> None:
+        """For the writer."""
+        super().__init__(database, statements, now)
+        self.revision = revision
+        self.changes: list[Change] = []
+        self._loaded: dict[str, _Stored] = {}
+        self._sequences: dict[str, int] = {}
+
+    def experiment(self, uid: str) -> Experiment | None:
+        """Returns an experiment, as a message of the caller's own; None: there is none."""
+        stored = self._load(uid)
+        return None if stored is None else Experiment.FromString(stored.body)
+
+    def experiment_by_name(self, team: str, experiment_id: str) -> Experiment | None:
+        """Returns the experiment of that name, as `experiment` does."""
+        rows = self.query(self.statements.stored_by_name, (team, experiment_id))
+        if not rows:
+            return None
+        stored = self._remember_loaded(rows[0])
+        return Experiment.FromString(stored.body)
+
+    def insert_experiment(self, experiment: Experiment) -> None:
+        """Stores a new experiment; sets its etag, its update_time and, if unset, create_time.
+
+        The caller must let the error pass through, so that the mutation is undone.
+
+        Raises:
+            AlreadyExists: EXPERIMENT_EXISTS, the team has one of that id.
+        """
+        _, team, _, experiment_id = experiment.name.split("/")
+        if not experiment.HasField("create_time"):
+            experiment.create_time.CopyFrom(_timestamp(self.now))
+        created = micros(experiment.create_time)
+        body = self._stamp(experiment)
+        row = (
+            *(experiment.uid, team, experiment_id, experiment.state, experiment.reason),
+            *(experiment.cluster, experiment.creator, experiment.display_name, created),
+            *(self.now, _end_time(experiment), self.revision, 0, _active(experiment), body),
+        )
+        try:
+            self.run(self.statements.insert_experiment, row)
+        except UniqueViolation as error:
+            text = f"there is an experiment {experiment.name} already"
+            raise AlreadyExists(text, reason="EXPERIMENT_EXISTS") from error
+        self._insert_labels(experiment, team, created)
+        self._changed(experiment.uid, team, None, body)
+        self._sequences[experiment.uid] = 0
+        self._loaded[experiment.uid] = _Stored(
+            experiment.uid, team, experiment.cluster, created, self.now, self.revision, 0, body
+        )
+
+    def save_experiment(self, experiment: Experiment, *, not_before: int | None = None) -> None:
+        """Stores what has become of an experiment; sets its etag and update_time.
+
+        If it equals what is stored, apart from those two, nothing is written and they are set to
+        what is stored. Name, uid, creator, create_time and cluster never change.
+
+        Args:
+            experiment: the experiment.
+            not_before: when its next attempt may start, µs; None: as it was.
+
+        Raises:
+            NotFound: EXPERIMENT_NOT_FOUND.
+        """
+        stored = self._existing(experiment.uid)
+        wait = stored.not_before if not_before is None else not_before
+        experiment.etag = _etag(stored.revision)
+        experiment.update_time.CopyFrom(_timestamp(stored.update_time))
+        if experiment.SerializeToString(deterministic=True) == stored.body:
+            if wait != stored.not_before:
+                self.run(self.statements.set_not_before, (wait, stored.uid))
+                del self._loaded[stored.uid]
+            return
+        if experiment.cluster != stored.cluster:
+            raise ValueError(f"{experiment.name} cannot move to {experiment.cluster}")
+        body = self._stamp(experiment)
+        row = (
+            *(experiment.state, experiment.reason, experiment.display_name, self.now),
+            *(_end_time(experiment), self.revision, wait, _active(experiment), body, stored.uid),
+        )
+        self.run(self.statements.update_experiment, row)
+        if Experiment.FromString(stored.body).labels != experiment.labels:
+            self.run(self.statements.delete_labels, (stored.uid,))
+            self._insert_labels(experiment, stored.team, stored.create_time)
+        self._changed(stored.uid, stored.team, stored.body, body)
+        self._loaded[stored.uid] = _Stored(
+            *(stored.uid, stored.team, stored.cluster, stored.create_time),
+            *(self.now, self.revision, wait, body),
+        )
+
+    def delete_experiment(self, uid: str) -> None:
+        """Removes an experiment with everything of it; nothing happens if there is none."""
+        stored = self._load(uid)
+        if stored is None:
+            return
+        self._versioned()
+        statements = self.statements
+        for sql in (
+            *(statements.delete_labels, statements.delete_events, statements.delete_tasks),
+            *(statements.delete_attempts, statements.delete_experiment),
+        ):
+            self.run(sql, (uid,))
+        self._changed(uid, stored.team, stored.body, None)
+        del self._loaded[uid]
+        self._sequences.pop(uid, None)
+
+    def add_event(self, uid: str, event: ExperimentEvent) -> None:
+        """Appends to an experiment's history; sets the event's sequence and, if unset, its time."""
+        last = self._sequences.get(uid)
+        if last is None:
+            rows = self.query(self.statements.last_event, (uid,))
+            last = rows[0][0] if rows else 0
+        event.sequence = self._sequences[uid] = last + 1
+        if not event.HasField("time"):
+            event.time.CopyFrom(_timestamp(self.now))
+        self.run(self.statements.insert_event, (uid, event.sequence, event.SerializeToString()))
+
+    def remembered(self, principal: str, method: str, request_id: str) -> RememberedRequest | None:
+        """Returns what was done under a request id in the last 24 hours; None: nothing."""
+        key = (principal, method, request_id)
+        rows = self.query(self.statements.request, key)
+        if not rows:
+            return None
+        body_hash, uid, time = rows[0]
+        if time > self.now - REMEMBERED:
+            return RememberedRequest(body_hash, uid)
+        self.run(self.statements.delete_request, key)
+        return None
+
+    def remember(
+        self, principal: str, method: str, request_id: str, body_hash: bytes, uid: str
+    ) -> None:
+        """Remembers what was done under a request id for which `remembered` returned None."""
+        row = (principal, method, request_id, body_hash, uid, self.now)
+        self.run(self.statements.insert_request, row)
+
+    def _name_of(self, uid: str) -> str:
+        return Experiment.FromString(self._existing(uid).body).name
+
+    def _existing(self, uid: str) -> _Stored:
+        stored = self._load(uid)
+        if stored is None:
+            raise NotFound(f"there is no experiment {uid}", reason="EXPERIMENT_NOT_FOUND")
+        return stored
+
+    def _load(self, uid: str) -> _Stored | None:
+        found = self._loaded.get(uid)
+        if found is None:
+            rows = self.query(self.statements.stored, (uid,))
+            found = self._remember_loaded(rows[0]) if rows else None
+        return found
+
+    def _remember_loaded(self, row: Row) -> _Stored:
+        stored = self._loaded[row[0]] = _Stored(*row)
+        return stored
+
+    def _stamp(self, experiment: Experiment) -> bytes:
+        """Sets etag and update_time to this transaction's, and serialises."""
+        self._versioned()
+        experiment.etag = _etag(self.revision)
+        experiment.update_time.CopyFrom(_timestamp(self.now))
+        return experiment.SerializeToString(deterministic=True)
+
+    def _versioned(self) -> None:
+        if not self.revision:
+            raise RuntimeError("experiments change in Metastore.write only, not write_unversioned")
+
+    def _insert_labels(self, experiment: Experiment, team: str, created: int) -> None:
+        labels = experiment.labels.items()
+        rows = [(experiment.uid, key, value, team, created) for key, value in labels]
+        self.run_many(self.statements.insert_label, rows)
+
+    def _changed(self, uid: str, team: str, before: bytes | None, after: bytes | None) -> None:
+        ordinal = len(self.changes)
+        change = Change(self.revision, ordinal, uid, before, after, self.now, team)
+        self.changes.append(change)
+        row = (self.revision, ordinal, self.now, team, uid, before, after)
+        self.run(self.statements.insert_change, row)
+
+
+def _etag(revision: int) -> str:
+    return f"{revision:x}"
+
+
+def _timestamp(time: int) -> Timestamp:
+    seconds, rest = divmod(time, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1_000)
+
+
+def _end_time(experiment: Experiment) -> int:
+    return micros(experiment.end_time) if experiment.HasField("end_time") else 0
+
+
+def _active(experiment: Experiment) -> int:
+    return int(experiment.state not in ENDED)
