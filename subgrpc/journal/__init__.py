@@ -1,0 +1,20 @@
+"""The log journal: the output of every attempt, in order of arrival, on this server's disk."""
+
+from __future__ import annotations
+
+from subgrpc.journal.frames import DATA, FLUSH, GAP, Run
+from subgrpc.journal.reader import Batch, JournalReader, Start
+from subgrpc.journal.store import JournalStore
+from subgrpc.journal.writer import JournalWriter
+
+__all__ = [
+    "DATA",
+    "FLUSH",
+    "GAP",
+    "Batch",
+    "JournalReader",
+    "JournalStore",
+    "JournalWriter",
+    "Run",
+    "Start",
+]

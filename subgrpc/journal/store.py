@@ -1,0 +1,142 @@
+"""All journals of a data folder: one for every attempt of every experiment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from subgrpc.errors import FailedPrecondition, Unavailable
+from subgrpc.journal.reader import JournalReader
+from subgrpc.journal.state import JournalState
+from subgrpc.journal.writer import JournalWriter
+
+_UID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_DELETED: Final = ".deleted-"
+
+
+class JournalStore:
+    """The journals in `root`/UID/ATTEMPT. One process writes them; any may read."""
+
+    def __init__(self, root: Path) -> None:
+        """Finishes deletions that a crash interrupted; `root` itself is made when needed."""
+        self._root = root
+        self._lock = threading.Lock()
+        self._states: weakref.WeakValueDictionary[tuple[str, int], JournalState] = (
+            weakref.WeakValueDictionary()
+        )
+        # What this process wrote last is likely to be read next: what it knows of it is kept.
+        self._recent: deque[JournalState] = deque(maxlen=16)
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        for left in root.glob(_DELETED + "*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def writer(self, uid: str, attempt: int) -> JournalWriter:
+        """Opens the journal of an attempt for writing; what a crash tore is cut off first.
+
+        Raises:
+            FailedPrecondition: it is open for writing already.
+            Unavailable: the disk refuses it.
+        """
+        state = self._state(uid, attempt)
+        with self._lock:
+            if state.attended:
+                raise FailedPrecondition(
+                    f"the journal of {uid}, attempt {attempt}, is being written already",
+                    reason="JOURNAL_OPEN",
+                )
+            writer = JournalWriter(state, self._finisher)
+            if state not in self._recent:
+                self._recent.append(state)
+            return writer
+
+    def reader(self, uid: str, attempt: int) -> JournalReader:
+        """Returns a reader of the journal of an attempt, whether it is there yet or not."""
+        return JournalReader(self._state(uid, attempt))
+
+    def exists(self, uid: str, attempt: int) -> bool:
+        """Whether anything was ever written or sealed there."""
+        return self._folder(uid, attempt).is_dir()
+
+    def listen(self, uid: str, attempt: int, callback: Callable[[], None]) -> Callable[[], None]:
+        """Has `callback` called on the running event loop after every change of a journal.
+
+        Changes that come fast are told together.
+
+        Returns:
+            What ends it.
+        """
+        state = self._state(uid, attempt)
+        token = state.bell.listen(callback)
+        # This also keeps the state, and with it the bell that a later writer will ring.
+        return lambda: state.bell.forget(token)
+
+    async def wait(self, uid: str, attempt: int, position: int) -> None:
+        """Returns once something stands behind a position, or nothing ever will.
+
+        Raises:
+            NotFound: the journal was deleted.
+            OutOfRange: the position was lost in a crash.
+        """
+        changed = asyncio.Event()
+        forget = self.listen(uid, attempt, changed.set)
+        reader = self.reader(uid, attempt)
+        try:
+            while not reader.sealed and reader.at_end(position):
+                await changed.wait()
+                changed.clear()
+        finally:
+            forget()
+
+    def delete(self, uid: str) -> None:
+        """Removes every journal of an experiment; followers learn of it. Blocks; any thread.
+
+        Nothing happens if there is none.
+
+        Raises:
+            Unavailable: the disk refuses it.
+        """
+        folder = self._check(uid)
+        with self._lock:
+            states = [state for (of, _), state in list(self._states.items()) if of == uid]
+            for state in states:
+                state.deleted = True
+        doomed = self._root / f"{_DELETED}{uid}"
+        try:
+            # Renamed first: after a crash it is either all there or being removed.
+            if folder.exists():
+                shutil.rmtree(doomed, ignore_errors=True)
+                os.replace(folder, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+        except OSError as error:
+            raise Unavailable(
+                f"the logs of {uid} cannot be removed: {error.strerror}",
+                reason="LOG_STORE_UNAVAILABLE",
+                retry_after=1.0,
+            ) from error
+        finally:
+            for state in states:
+                state.bell.ring()
+
+    def _state(self, uid: str, attempt: int) -> JournalState:
+        with self._lock:
+            state = self._states.get((uid, attempt))
+            if state is None:
+                state = self._states[uid, attempt] = JournalState(self._folder(uid, attempt))
+            return state
+
+    def _folder(self, uid: str, attempt: int) -> Path:
+        return self._check(uid) / str(int(attempt))
+
+    def _check(self, uid: str) -> Path:
+        if not _UID.fullmatch(uid):
+            raise ValueError(f"{uid!r} is not a uid")
+        return self._root / uid

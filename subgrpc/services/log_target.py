@@ -1,0 +1,97 @@
+"""What a request for logs is about: an experiment, one of its attempts, or one task of that."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from subgrpc import names
+from subgrpc.errors import FieldViolation, InvalidArgument, NotFound
+from subgrpc.metastore import Metastore
+from subgrpc.v1.experiment_service_pb2 import Experiment, LogFormat, StreamLogsRequest
+from subgrpc.workloads import DEFAULT_ROLE, replicas_of
+
+_PATTERNS = (
+    "teams/*/experiments/*",
+    "teams/*/experiments/*/attempts/*",
+    "teams/*/experiments/*/attempts/*/tasks/*",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is asked for, found in the metastore.
+
+    Attributes:
+        uid: the experiment's uid.
+        name: the experiment's name.
+        attempt: only this attempt; 0: all.
+        task: only this task, "role-index"; empty: all.
+        stream: only this stream; 0: both.
+        text: whether the format is TEXT.
+        latest: the experiment's latest attempt; 0: it has none yet.
+        fingerprint: what must be the same again when a resume token comes back.
+    """
+
+    uid: str
+    name: str
+    attempt: int
+    task: str
+    stream: int
+    text: bool
+    latest: int
+    fingerprint: bytes
+
+
+def find_target(request: StreamLogsRequest, metastore: Metastore) -> Target:
+    """Finds out what a request is about.
+
+    Raises:
+        InvalidArgument: the name has another form.
+        NotFound: there is no such experiment, attempt or task.
+    """
+    team, experiment_id, *rest = _segments(request.name)
+    stored = metastore.get_experiment(team, experiment_id)
+    name = f"teams/{team}/experiments/{experiment_id}"
+    if stored is None:
+        raise NotFound(f"there is no experiment {name}", reason="EXPERIMENT_NOT_FOUND")
+    experiment = Experiment.FromString(stored)
+    attempt = _attempt(rest[0], experiment) if rest else 0
+    task = rest[1] if len(rest) > 1 else ""
+    if task and not _has_task(experiment, task):
+        raise NotFound(f"{name} has no task {task!r}", reason="TASK_NOT_FOUND")
+    text = request.format != LogFormat.LOG_FORMAT_BYTES
+    parts = (experiment.uid, attempt, task, int(request.stream), text)
+    fingerprint = hashlib.sha256(repr(parts).encode()).digest()
+    return Target(
+        experiment.uid, name, attempt, task, request.stream, text, experiment.attempt, fingerprint
+    )
+
+
+def _segments(name: str) -> list[str]:
+    for pattern in _PATTERNS:
+        found = names.match(name, pattern)
+        if found is not None and (len(found) < 3 or found[2].isdigit()):
+            return found
+    shown = name if len(name) <= 100 else name[:100] + "…"
+    text = f"{shown!r} is not the name of an experiment, an attempt or a task"
+    raise InvalidArgument(violations=[FieldViolation("name", text, "RESOURCE_NAME")])
+
+
+def _attempt(segment: str, experiment: Experiment) -> int:
+    # An attempt's number has at most 10 digits: int() of thousands would be refused.
+    number = int(segment) if len(segment) <= 10 else 0
+    if not 1 <= number <= experiment.attempt or segment != str(number):
+        text = f"{experiment.name} has no attempt {segment[:20]}"
+        raise NotFound(text, reason="ATTEMPT_NOT_FOUND")
+    return number
+
+
+def _has_task(experiment: Experiment, task: str) -> bool:
+    role, _, index = task.rpartition("-")
+    if not (index.isdigit() and len(index) <= 10 and index == str(int(index))):
+        return False
+    return any(
+        (group.role or DEFAULT_ROLE) == role and int(index) < replicas_of(group)
+        for group in experiment.spec.task_groups
+    )
