@@ -1,0 +1,1 @@
+"""The `subgrpc` command. Results go to stdout, everything else to stderr."""

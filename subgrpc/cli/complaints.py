@@ -1,0 +1,54 @@
+"""Errors for people: what was wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from subgrpc.cli.output import clean
+from subgrpc.errors import InvalidArgument, ResourceExhausted, SubgrpcError, Unavailable
+
+_ADVICE = {
+    "SERVER_UNREACHABLE": "start a server with `subgrpc up --detach`, or say where it is with "
+    "--address or SUBGRPC_ADDRESS",
+    "CREDENTIALS_MISSING": "give a token with SUBGRPC_TOKEN, or a certificate with --tls-cert",
+    "CREDENTIALS_INVALID": "check SUBGRPC_TOKEN",
+    "EXPERIMENT_NOT_FOUND": "`subgrpc list` shows those that are there",
+    "TASK_NOT_FOUND": "`subgrpc get` shows an experiment's tasks",
+    "CLUSTER_NOT_FOUND": "`subgrpc status` shows the clusters",
+    "TOO_MANY_STREAMS": "end some of your `subgrpc logs -f` and `subgrpc wait`",
+    "EXPERIMENT_NOT_TERMINAL": "stop it with `subgrpc cancel` first, or use --force",
+    "EXPERIMENT_EXISTS": "choose another name, or remove that one with `subgrpc delete`",
+    "ADDRESS_IN_USE": "`subgrpc status` shows whether it is a subgrpc server; choose another "
+    "address with --listen",
+    "DATA_DIR_LOCKED": "`subgrpc down` stops that server, --data-dir chooses another folder",
+    "INSECURE_LISTENER": "see --tls-cert, --tls-key, --token-file and --tls-client-ca",
+    "SCHEMA_TOO_NEW": "install the newer subgrpc again, or choose another --data-dir",
+}
+"""What to do, by reason."""
+
+
+def complaint(error: SubgrpcError) -> str:
+    """All of an error in words, several lines if need be."""
+    lines = [f"error: {_summary(error)}"]
+    if isinstance(error, InvalidArgument) and len(error.violations) > 1:
+        lines += [f"  {_one(each.field, each.description)}" for each in error.violations]
+    omitted = error.metadata.get("omittedViolations")
+    if omitted:
+        lines.append(f"  and {omitted} more")
+    if isinstance(error, Unavailable | ResourceExhausted) and error.retry_after:
+        lines.append(f"Try again in {error.retry_after:g} s.")
+    advice = _ADVICE.get(error.reason)
+    if advice:
+        lines.append(f"{advice[0].upper()}{advice[1:]}.")
+    return "\n".join(lines)
+
+
+def _summary(error: SubgrpcError) -> str:
+    violations = error.violations if isinstance(error, InvalidArgument) else ()
+    if len(violations) == 1:
+        return _one(violations[0].field, violations[0].description)
+    if violations:
+        return f"{len(violations)} mistakes:"
+    return clean(error.message or error.reason)
+
+
+def _one(field: str, description: str) -> str:
+    return clean(f"{field}: {description}" if field else description)

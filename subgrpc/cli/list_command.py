@@ -1,0 +1,68 @@
+"""`subgrpc list`."""
+
+from __future__ import annotations
+
+import itertools
+
+import click
+
+from subgrpc.cli import output
+from subgrpc.cli.options import Connection, connection_options, output_option, short_name
+
+
+@click.command("list")
+@click.option(
+    "--filter",
+    "filter_",
+    default="",
+    metavar="FILTER",
+    help="Only those that match, such as: state = RUNNING AND labels.team = vision",
+)
+@click.option(
+    "--order-by",
+    default="",
+    metavar="FIELD",
+    help='create_time, update_time, end_time or experiment_id, with " desc" for descending.',
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    help="At most so many; 0: all.",
+)
+@output_option
+@connection_options
+def command(connection: Connection, filter_: str, order_by: str, limit: int, as_json: bool) -> None:
+    """List experiments, newest first.
+
+    Exit codes: 0 done, 1 could not be done, 2 wrong usage.
+    """
+    with connection.open() as client:
+        found = client.list_experiments(
+            filter=filter_, order_by=order_by, page_size=min(limit + 1, 1000) if limit else 1000
+        )
+        experiments = list(itertools.islice(found, limit + 1 if limit else None))
+    more = bool(limit) and len(experiments) > limit
+    experiments = experiments[:limit] if limit else experiments
+    if as_json:
+        output.print_json({"experiments": experiments})
+    elif experiments:
+        output.print_table(
+            ["NAME", "STATE", "REASON", "CLUSTER", "CREATED", "TOOK"],
+            [
+                [
+                    short_name(each.name),
+                    output.state_word(each),
+                    each.reason,
+                    each.cluster.removeprefix("clusters/"),
+                    output.when(each.create_time),
+                    output.took(each),
+                ]
+                for each in experiments
+            ],
+        )
+    else:
+        output.note("no experiment" + (" matches" if filter_ else "s yet: subgrpc run -- COMMAND"))
+    if more:
+        output.note(f"there are more than {limit}: see --limit")

@@ -1,0 +1,150 @@
+"""The entry point: finds the command, runs it, and turns every error into words and a code.
+
+A command's module is imported only when that command runs, so that `--help` takes no time. Exit
+codes stand in `subgrpc.cli.exitcodes`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from subgrpc import __version__
+from subgrpc.cli import exitcodes
+from subgrpc.errors import SubgrpcError
+
+_COMMANDS = {
+    "up": "Start a server.",
+    "down": "Stop a server; running experiments go on.",
+    "status": "Show the server, its clusters and what runs.",
+    "run": "Run a spec or a command and follow its output.",
+    "list": "List experiments.",
+    "get": "Show one experiment.",
+    "logs": "Print or follow an experiment's output.",
+    "wait": "Wait for an experiment's end; return its exit code.",
+    "cancel": "Stop an experiment.",
+    "delete": "Delete an experiment with its logs.",
+}
+"""Every command, in the order of a newcomer's need. Its module has its name, and a `command`."""
+
+
+class _Commands(click.Group):
+    """The commands, each imported when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        # `list` and the like would hide builtins as names of modules.
+        module = importlib.import_module(f"subgrpc.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, _COMMANDS, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No such command {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start here:  subgrpc up --detach  &&  subgrpc run -- echo hello",
+)
+@click.version_option(__version__, "-V", "--version", message="subgrpc %(version)s")
+def cli() -> None:
+    """Run machine-learning experiments through a subgrpc server.
+
+    Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 could not be done,
+    2 wrong usage; run and wait return the experiment's own (see their --help).
+    """
+
+
+def main() -> NoReturn:
+    """Runs the command line and ends the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character must not end a command.
+            stream.reconfigure(errors="backslashreplace")
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
+        code = code or exitcodes.CLOSED_PIPE
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command line; returns its exit code."""
+    own_failure = exitcodes.FAILED
+    try:
+        with cli.make_context("subgrpc", list(arguments)) as context:
+            if arguments and arguments[0] in ("run", "wait"):
+                own_failure = exitcodes.OWN_FAILURE
+            return _code(cli.invoke(context))
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        with contextlib.suppress(OSError):
+            error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted")
+        return exitcodes.INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return exitcodes.CLOSED_PIPE
+    except SubgrpcError as error:
+        from subgrpc.cli.complaints import complaint
+
+        _say(complaint(error))
+        return own_failure
+    except UnicodeEncodeError as error:
+        # An argument or a path that is not UTF-8: protobuf's strings cannot hold it.
+        _say(f"error: not UTF-8: {error.object[:100]!r}")
+        return own_failure
+    except OSError as error:
+        # A full disk, a folder without permission: the user's world, not a bug of ours.
+        _say(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return own_failure
+
+
+def _code(result: Any) -> int:
+    return result if isinstance(result, int) else exitcodes.OK
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(f"subgrpc: {text}", err=True)
+
+
+def _discard_output() -> None:
+    """Points stdout at nothing, so that the interpreter's last flush does not fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+if __name__ == "__main__":
+    main()

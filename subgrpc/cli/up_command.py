@@ -1,0 +1,217 @@
+"""`subgrpc up`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from subgrpc import __version__
+from subgrpc.cli import defaults, exitcodes, output, serverfile
+from subgrpc.cli.options import output_option
+from subgrpc.errors import SubgrpcError, Unavailable
+
+if TYPE_CHECKING:
+    from subgrpc.config import ServerConfig
+
+_FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
+
+
+@click.command("up")
+@click.option(
+    "--listen",
+    multiple=True,
+    metavar="ADDRESS",
+    help="HOST:PORT (port 0: a free one) or unix:PATH; repeatable.  "
+    f"[default: {defaults.DEFAULT_ADDRESS}]",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=defaults.data_dir,
+    envvar="SUBGRPC_DATA_DIR",
+    show_envvar=True,
+    metavar="FOLDER",
+    help="Where everything is kept.  [default: ~/.local/share/subgrpc]",
+)
+@click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
+@click.option("--tls-cert", type=_FILE, metavar="FILE", help="The server's certificate (PEM).")
+@click.option("--tls-key", type=_FILE, metavar="FILE", help="The key of --tls-cert.")
+@click.option(
+    "--tls-client-ca", type=_FILE, metavar="FILE", help="Ask clients for certificates (mTLS)."
+)
+@click.option(
+    "--token-file", type=_FILE, metavar="FILE", help='Ask for tokens; lines "TOKEN PRINCIPAL".'
+)
+@click.option(
+    "--local",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of the cluster `local`, such as cpu=8 or memory=16Gi; repeatable.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+@click.option("--ready-fd", type=int, hidden=True, help="Where to say that it is ready.")
+@output_option
+@click.pass_context
+def command(
+    ctx: click.Context, /, detach: bool, ready_fd: int | None, as_json: bool, **given: Any
+) -> int:
+    """Start a server, in the foreground; SIGTERM or Ctrl-C stops it.
+
+    Experiments that run when it stops go on, and the next start finds them. Programs that
+    experiments name are looked for on the PATH that the server has.
+
+    Exit codes: 0 stopped as asked (--detach: it is ready), 1 it could not start or keep running,
+    2 wrong usage.
+    """
+    data_dir = given["data_dir"] = Path(os.path.abspath(given["data_dir"]))
+    given["listen"] = tuple(_absolute(each) for each in given["listen"])
+    local = _local_options(ctx, given["local"])
+    if detach:
+        return _detach(data_dir, _arguments(given), as_json)
+    try:
+        _serve(_config(given, local), given["log_level"], ready_fd, as_json)
+    except SubgrpcError as error:
+        _report(ready_fd, {"error": error.message, "reason": error.reason})
+        raise
+    return exitcodes.OK
+
+
+def _absolute(listener: str) -> str:
+    """A listener that means the same in another folder."""
+    path = listener.removeprefix("unix:")
+    return listener if path in (listener, "") else f"unix:{os.path.abspath(path)}"
+
+
+def _local_options(ctx: click.Context, pairs: tuple[str, ...]) -> dict[str, object]:
+    options: dict[str, object] = {}
+    for each in pairs:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise click.UsageError(f"--local {each!r} is not KEY=VALUE.", ctx)
+        options[key] = value
+    return options
+
+
+def _config(given: dict[str, Any], local: dict[str, object]) -> ServerConfig:
+    from subgrpc.config import ClusterSettings, ServerConfig
+
+    return ServerConfig(
+        data_dir=given["data_dir"],
+        listen=given["listen"] or (defaults.DEFAULT_ADDRESS,),
+        tls_cert=given["tls_cert"],
+        tls_key=given["tls_key"],
+        tls_client_ca=given["tls_client_ca"],
+        token_file=given["token_file"],
+        clusters={"local": ClusterSettings(driver="local", options=local)},
+    )
+
+
+def _serve(config: ServerConfig, log_level: str, ready_fd: int | None, as_json: bool) -> None:
+    from subgrpc.rpc.logging import configure_logging
+    from subgrpc.rpc.server import Server, run
+
+    configure_logging(log_level)
+
+    def ready(server: Server) -> None:
+        found = serverfile.write(config.data_dir, list(server.addresses), __version__)
+        _report(ready_fd, {"ready": True})
+        if ready_fd is None:
+            _print_ready(found, config.data_dir, as_json)
+
+    try:
+        run(config, ready)
+    finally:
+        serverfile.remove(config.data_dir)
+
+
+def _report(ready_fd: int | None, message: dict[str, object]) -> None:
+    """Tells the process that started this one how it went."""
+    if ready_fd is not None:
+        with os.fdopen(ready_fd, "w", encoding="utf-8") as pipe:
+            pipe.write(json.dumps(message))
+
+
+def _arguments(given: dict[str, Any]) -> list[str]:
+    """The options of this command line, for the process in the background."""
+    words: list[str] = []
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, tuple):
+            words += [word for each in value for word in (option, each)]
+        elif value is not None:
+            words += [option, str(value)]
+    return words
+
+
+def _detach(data_dir: Path, arguments: list[str], as_json: bool) -> int:
+    """Starts the server as a process of its own and waits until it is ready."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = data_dir / serverfile.LOG_NAME
+    reading, writing = os.pipe()
+    with os.fdopen(reading, encoding="utf-8") as answer:
+        try:
+            with log.open("ab") as sink:
+                child = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "subgrpc.cli.main", "up", *arguments),
+                        *("--ready-fd", str(writing)),
+                    ],
+                    # `-m` looks for modules here first, and here nobody else has any.
+                    cwd=data_dir,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=sink,
+                    pass_fds=(writing,),
+                    start_new_session=True,
+                )
+        finally:
+            os.close(writing)
+        try:
+            told = answer.read()
+        except KeyboardInterrupt:
+            child.terminate()
+            raise
+    result = json.loads(told) if told else {}
+    if "ready" not in result:
+        code = child.wait()
+        text = f"the server ended with code {code} before it was ready; see {log}"
+        reason = result.get("reason", "SERVER_NOT_STARTED")
+        raise Unavailable(result.get("error", text), reason=reason)
+    found = serverfile.read(data_dir)
+    assert found is not None
+    _print_ready(found, data_dir, as_json)
+    return exitcodes.OK
+
+
+def _print_ready(server: serverfile.ServerFile, data_dir: Path, as_json: bool) -> None:
+    if as_json:
+        output.print_json(
+            {
+                "addresses": server.addresses,
+                "pid": server.pid,
+                "version": server.version,
+                "dataDir": str(data_dir),
+            }
+        )
+        sys.stdout.flush()
+        return
+    where = ", ".join(server.addresses)
+    click.echo(f"subgrpc {server.version} is ready on {where} (process {server.pid})")
+    output.note(f"data in {data_dir}; stop with: subgrpc down{_data_dir_option(data_dir)}")
+    if defaults.DEFAULT_ADDRESS not in server.addresses:
+        output.note(f"clients: export SUBGRPC_ADDRESS={server.addresses[0]}")
+
+
+def _data_dir_option(data_dir: Path) -> str:
+    return "" if data_dir == defaults.data_dir() else f" --data-dir {data_dir}"

@@ -1,0 +1,132 @@
+"""gRPC statuses as `SubgrpcError`s, with the reason and violations of their google.rpc details."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from subgrpc import errors
+from subgrpc.errors import FieldViolation, SubgrpcError
+
+SERVER_UNREACHABLE = "SERVER_UNREACHABLE"
+"""Reason of `Unavailable` when no server answered."""
+DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+"""Reason of `Unavailable` when the answer took too long."""
+
+_CLASSES: dict[grpc.StatusCode, type[SubgrpcError]] = {
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: errors.AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
+    grpc.StatusCode.ABORTED: errors.Aborted,
+    grpc.StatusCode.OUT_OF_RANGE: errors.OutOfRange,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
+    grpc.StatusCode.DATA_LOSS: errors.DataLoss,
+}
+# What the transport itself reports, under various codes, when a connection breaks.
+_BROKEN = re.compile(r"RST_STREAM|GOAWAY|[Ss]tream removed|[Tt]ransport closed|[Ss]ocket closed")
+
+# What gRPC writes before the cause of a failed connection.
+_CAUSE = re.compile(r"(?s).*(?:remote host: (?:connect: )?|last error: )")
+
+
+@contextmanager
+def mapped(address: str) -> Iterator[None]:
+    """Within it, a failed call raises a `SubgrpcError`."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise from_rpc(error, address) from error
+
+
+def from_rpc(error: grpc.RpcError, address: str) -> SubgrpcError:
+    """Returns the `SubgrpcError` that a failed call to the server at `address` stands for."""
+    if not isinstance(error, grpc.Call):
+        return SubgrpcError(f"the call failed: {error}")
+    code, text, told = error.code(), error.details() or "", _explanation(error)
+    if code == grpc.StatusCode.INVALID_ARGUMENT:
+        return errors.InvalidArgument(
+            text, told.violations, reason=told.reason, metadata=told.metadata
+        )
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return errors.ResourceExhausted(text, reason=told.reason, retry_after=told.retry_after)
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        message = f"the server at {address} did not answer in time"
+        return errors.Unavailable(message, reason=DEADLINE_EXCEEDED)
+    if code == grpc.StatusCode.UNAVAILABLE:
+        if told.reason is None:
+            return _unreachable(text, address)
+        return errors.Unavailable(text, reason=told.reason, retry_after=told.retry_after)
+    reason = told.reason or (None if code in _CLASSES else code.name)
+    return _CLASSES.get(code, SubgrpcError)(
+        text or "the server gave no reason", reason=reason, metadata=told.metadata
+    )
+
+
+def is_connection_loss(error: grpc.RpcError) -> bool:
+    """Whether a stream broke for a reason that connecting again can cure."""
+    if not isinstance(error, grpc.Call):
+        return False
+    code = error.code()
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return True
+    # What the server itself explains is its answer, and would be the same again.
+    if _explanation(error).reason is not None:
+        return False
+    if code == grpc.StatusCode.CANCELLED:
+        return True
+    broken = _BROKEN.search(error.details() or "") is not None
+    return broken and code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+
+
+@dataclass(slots=True)
+class _Explanation:
+    """What the google.rpc details of a status say."""
+
+    reason: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    violations: list[FieldViolation] = field(default_factory=list)
+    retry_after: float | None = None
+
+
+def _explanation(error: grpc.Call) -> _Explanation:
+    told = _Explanation()
+    for packed in _details(error):
+        if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo.FromString(packed.value)
+            told.reason, told.metadata = info.reason or None, dict(info.metadata)
+        elif packed.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            request = error_details_pb2.BadRequest.FromString(packed.value)
+            told.violations = [
+                FieldViolation(each.field, each.description, each.reason or "INVALID_VALUE")
+                for each in request.field_violations
+            ]
+        elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo.FromString(packed.value)
+            told.retry_after = retry.retry_delay.ToMilliseconds() / 1000
+    return told
+
+
+def _details(error: grpc.Call) -> list[status_pb2.Status]:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            try:
+                return list(status_pb2.Status.FromString(value).details)
+            except DecodeError:  # a proxy's, or a stranger's: the code and text remain
+                return []
+    return []
+
+
+def _unreachable(text: str, address: str) -> errors.Unavailable:
+    # "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect
+    # to remote host: connect: Connection refused (111)"
+    why = _CAUSE.sub("", text) or "the connection broke"
+    message = f"the server at {address} cannot be reached: {why}"
+    return errors.Unavailable(message, reason=SERVER_UNREACHABLE)

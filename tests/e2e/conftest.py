@@ -1,0 +1,126 @@
+"""Servers and the installed `subgrpc` command, as a user has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BIN = Path(sys.executable).parent
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Polls until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+class Cli:
+    """The command with one data folder and, once a server is up, its address."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("SUBGRPC_")}
+        self.env |= {"PATH": path, "SUBGRPC_DATA_DIR": str(self.data)}
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Starts a command in the background."""
+        return subprocess.Popen(
+            [BIN / "subgrpc", *words],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Unbuffered: `communicate` reads behind what `readline` had buffered.
+            **{"cwd": self.folder, "bufsize": 0, **options},
+        )
+
+    def __call__(
+        self, *words: str, code: int | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Runs a command to its end; `code` is what it must return."""
+        done = subprocess.run(
+            [BIN / "subgrpc", *words],
+            env=self.env,
+            timeout=45,
+            check=False,
+            **{"capture_output": True, "cwd": self.folder, **options},
+        )
+        told = (done.stderr or b"").decode(errors="replace")
+        assert "Traceback" not in told, told
+        assert code in (None, done.returncode), f"{words}: {done.returncode}\n{told}"
+        return done
+
+    def json(self, *words: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self(*words, "-o", "json", code=0).stdout)
+
+    def up(self, *words: str, port: int = 0) -> None:
+        """Starts a server and talks to it from now on."""
+        told = self.json("up", "--detach", "--listen", f"127.0.0.1:{port}", *words)
+        self.env["SUBGRPC_ADDRESS"] = told["addresses"][0]
+        self.pid: int = told["pid"]
+
+    @property
+    def port(self) -> int:
+        """The server's port."""
+        return int(self.env["SUBGRPC_ADDRESS"].rpartition(":")[2])
+
+    def kill(self) -> None:
+        """Ends the server without any warning."""
+        os.kill(self.pid, signal.SIGKILL)
+        until(lambda: not os.path.exists(f"/proc/{self.pid}/cmdline") or self._dead(), "killed")
+
+    def _dead(self) -> bool:
+        with open(f"/proc/{self.pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+
+    def state(self, name: str) -> str:
+        """An experiment's state; empty if there is none."""
+        done = self("get", name, "-o", "json")
+        if done.returncode:
+            return ""
+        found: str = json.loads(done.stdout)["state"]
+        return found.removeprefix("EXPERIMENT_STATE_")
+
+    def reaches(self, name: str, state: str) -> None:
+        """Waits for a state."""
+        until(lambda: self.state(name) == state, f"{name} {state}")
+
+    def close(self) -> None:
+        """Ends what is left."""
+        if "SUBGRPC_ADDRESS" in self.env and self("status").returncode == 0:
+            active = "state = QUEUED OR state = STARTING OR state = RUNNING OR state = CANCELLING"
+            for each in self.json("list", "--limit", "0", "--filter", active)["experiments"]:
+                self("delete", "--force", each["name"])
+        self("down")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """One server for the tests that do it no harm."""
+    made = Cli(tmp_path_factory.mktemp("shared"))
+    made.up("--local", "cpu=64", "--local", "memory=64Gi")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Cli]:
+    """The command with a data folder of its own; the test starts the server."""
+    made = Cli(tmp_path)
+    yield made
+    made.close()
