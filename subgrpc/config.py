@@ -61,6 +61,7 @@ class ServerConfig:
         clusters: the clusters by name.
         default_cluster: where experiments run that name none; empty: the only one, or `local`.
         change_retention: how long changes are kept for watchers that resume.
+        change_limit: for how many revisions they are kept, whichever is less.
         feed_size: how many changes are kept in memory as well.
         heartbeat: seconds of silence after which a stream gets a bookmark.
         drain: seconds that open calls have to end when the server stops.
@@ -76,6 +77,7 @@ class ServerConfig:
     clusters: Mapping[str, ClusterSettings] = field(default_factory=_local)
     default_cluster: str = ""
     change_retention: timedelta = timedelta(hours=24)
+    change_limit: int = 1_000_000
     feed_size: int = 10_000
     heartbeat: float = 15.0
     drain: float = 5.0
@@ -83,10 +85,6 @@ class ServerConfig:
 
     def chosen_default(self) -> str:
         """The name of the default cluster; empty if there is none to choose."""
-        if self.default_cluster or not self.clusters:
-            return self.default_cluster
-        return (
-            next(iter(self.clusters))
-            if len(self.clusters) == 1
-            else ("local" if "local" in self.clusters else "")
-        )
+        if not self.default_cluster and len(self.clusters) == 1:
+            return next(iter(self.clusters))
+        return self.default_cluster or ("local" if "local" in self.clusters else "")

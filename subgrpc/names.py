@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
+import random
 import re
 import time
 from typing import NamedTuple
@@ -11,6 +11,8 @@ from typing import NamedTuple
 from subgrpc.errors import FieldViolation, InvalidArgument
 
 DEFAULT_TEAM = "default"
+_random = random.Random()
+"""Seeded by the system; asking the system every time costs 50 µs in some sandboxes."""
 SEGMENT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 """A segment that a client may choose: a DNS label that starts with a letter."""
 
@@ -32,7 +34,9 @@ def new_uid() -> str:
 
     48 bits of milliseconds, then 80 random ones: the layout of a ULID.
     """
-    raw = (time.time_ns() // 1_000_000).to_bytes(6, "big") + os.urandom(10)
+    raw = (time.time_ns() // 1_000_000).to_bytes(6, "big") + _random.getrandbits(80).to_bytes(
+        10, "big"
+    )
     return base64.b32hexencode(raw).decode().rstrip("=").lower()
 
 

@@ -1,0 +1,1 @@
+"""gRPC: listeners, authentication, the mapping of errors, and the server that puts all together."""

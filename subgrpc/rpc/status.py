@@ -1,0 +1,132 @@
+"""How subgrpc's errors travel: as a gRPC status with the details of google.rpc.
+
+Every status carries an ErrorInfo with the stable reason, and where fitting BadRequest,
+PreconditionFailure and RetryInfo. All of it stays below 8 KiB: clients drop a larger one and
+report RESOURCE_EXHAUSTED in its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from subgrpc import errors
+from subgrpc.errors import SubgrpcError
+
+DOMAIN: Final = "subgrpc.org"
+"""`ErrorInfo.domain` of every error."""
+DETAILS_KEY: Final = "grpc-status-details-bin"
+"""The trailing metadata in which gRPC carries a google.rpc.Status."""
+
+_MESSAGE_BYTES: Final = 1500
+"""Of the message as it travels, percent-encoded. It travels twice, once of them plain."""
+_DETAILS_BYTES: Final = 3200
+"""Of the details; base64 makes a third more of them."""
+_TEXT: Final = 300
+"""Characters of one violation's description, or of one metadata value."""
+
+_CODES: Final[dict[type[SubgrpcError], grpc.StatusCode]] = {
+    errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Aborted: grpc.StatusCode.ABORTED,
+    errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
+    errors.ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DataLoss: grpc.StatusCode.DATA_LOSS,
+}
+
+
+class WireStatus(NamedTuple):
+    """A status as gRPC wants it."""
+
+    code: grpc.StatusCode
+    message: str
+    details: bytes
+    """A serialised google.rpc.Status, for `DETAILS_KEY`."""
+
+
+def code_of(error: SubgrpcError) -> grpc.StatusCode:
+    """The status code of an error: that of its class or of the nearest base class."""
+    for kind in type(error).__mro__:
+        if kind in _CODES:
+            return _CODES[kind]
+    return grpc.StatusCode.INTERNAL
+
+
+def to_status(error: SubgrpcError) -> WireStatus:
+    """Returns how an error travels."""
+    code = code_of(error)
+    message = _cut_encoded(error.message or error.reason, _MESSAGE_BYTES)
+    status = Status(code=code.value[0], message=message)
+    info = ErrorInfo(reason=error.reason, domain=DOMAIN)
+    for key, value in list(error.metadata.items())[:8]:
+        info.metadata[key[:64]] = _cut(value)
+    extra = _extra(error, message)
+    omitted = 0
+    if isinstance(error, errors.InvalidArgument) and error.violations:
+        bad, omitted = _bad_request(error, _DETAILS_BYTES - info.ByteSize())
+        extra.append(bad)
+    if omitted:
+        omitted += int(error.metadata.get("omittedViolations", "0"))
+        info.metadata["omittedViolations"] = str(omitted)
+    for detail in (info, *extra):
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return WireStatus(code, message, status.SerializeToString())
+
+
+def _extra(error: SubgrpcError, message: str) -> list[Any]:
+    if isinstance(error, errors.FailedPrecondition):
+        failure = PreconditionFailure()
+        failure.violations.add(
+            type=error.reason,
+            subject=_cut(error.metadata.get("subject", "")),
+            description=_cut(message),
+        )
+        return [failure]
+    if (
+        isinstance(error, errors.Unavailable | errors.ResourceExhausted)
+        and error.retry_after is not None
+    ):
+        retry = RetryInfo()
+        retry.retry_delay.FromNanoseconds(int(error.retry_after * 1e9))
+        return [retry]
+    return []
+
+
+def _bad_request(error: errors.InvalidArgument, room: int) -> tuple[Any, int]:
+    """As many violations as there is room for, and how many are left out."""
+    bad = BadRequest()
+    for count, each in enumerate(error.violations):
+        bad.field_violations.add(
+            field=_cut(each.field), description=_cut(each.description), reason=each.reason
+        )
+        if bad.ByteSize() > room and count:
+            del bad.field_violations[-1]
+            return bad, len(error.violations) - count
+    return bad, 0
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
+
+
+def _cut_encoded(text: str, limit: int) -> str:
+    """Cuts a text so that its percent-encoding, as in the header `grpc-message`, fits."""
+    size = 0
+    for position, character in enumerate(text):
+        plain = " " <= character <= "~" and character != "%"
+        size += 1 if plain else 3 * len(character.encode("utf-8", "replace"))
+        if size > limit:
+            return text[:position] + "…"
+    return text

@@ -1,0 +1,1 @@
+"""Use cases: what the API promises, without gRPC and without SQL."""

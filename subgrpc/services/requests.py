@@ -1,0 +1,87 @@
+"""Mutations that may be repeated: what was done under a request id is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+
+from subgrpc.errors import AlreadyExists
+from subgrpc.metastore import Metastore, Transaction
+from subgrpc.v1.experiment_service_pb2 import Experiment
+
+Mutation = Callable[[Transaction], Experiment | None]
+"""Changes an experiment and returns it; None: there is none, and that is fine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One mutation as its caller asked for it.
+
+    Attributes:
+        principal: who asks.
+        method: the request's type.
+        request_id: empty: nothing is remembered.
+        body_hash: SHA-256 of the request without its id.
+    """
+
+    principal: str
+    method: str
+    request_id: str
+    body_hash: bytes
+
+    @classmethod
+    def of(cls, principal: str, request: Any) -> Once:
+        """Reads a request that has a `request_id`."""
+        method = request.DESCRIPTOR.name
+        if not request.request_id:
+            return cls(principal, method, "", b"")
+        body: Message = type(request)()
+        body.CopyFrom(request)
+        body.ClearField("request_id")
+        digest = hashlib.sha256(body.SerializeToString(deterministic=True)).digest()
+        return cls(principal, method, request.request_id, digest)
+
+    async def write(self, store: Metastore, mutation: Mutation) -> Experiment | None:
+        """Carries out the mutation, or, if that was done before, returns what became of it.
+
+        Raises:
+            AlreadyExists: reason REQUEST_ID_REUSED: the id was used with another body.
+            SubgrpcError: what the mutation raises; nothing is remembered then.
+        """
+
+        def once(tx: Transaction) -> Experiment | None:
+            done, experiment = self._repeat(tx)
+            if done:
+                return experiment
+            experiment = mutation(tx)
+            if self.request_id:
+                uid = experiment.uid if experiment is not None else ""
+                tx.remember(self.principal, self.method, self.request_id, self.body_hash, uid)
+            return experiment
+
+        return await store.write(once)
+
+    async def repeated(self, store: Metastore) -> Experiment | None:
+        """What became of an earlier request of this id; None: there was none, or it is gone."""
+        if not self.request_id:
+            return None
+        return await store.write_unversioned(lambda tx: self._repeat(tx)[1])
+
+    def _repeat(self, tx: Transaction) -> tuple[bool, Experiment | None]:
+        """Whether this was done before, and the experiment that it concerned."""
+        if not self.request_id:
+            return False, None
+        known = tx.remembered(self.principal, self.method, self.request_id)
+        if known is None:
+            return False, None
+        if known.body_hash != self.body_hash:
+            text = (
+                f"request_id {self.request_id!r} was used for another {self.method} "
+                "within 24 hours; use a new one"
+            )
+            raise AlreadyExists(text, reason="REQUEST_ID_REUSED")
+        return True, tx.experiment(known.uid)

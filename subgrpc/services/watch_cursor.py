@@ -1,0 +1,262 @@
+"""A watcher's cursor over the change log: where it stands, what it sees, what it is still owed.
+
+Where a watcher stands is a `Position`: it knows the experiments up to a place in the initial
+state's order as they were at a revision (all of them, once that state is complete). That is what
+a resume token holds, so that a watcher may break off anywhere, also in the middle of the initial
+state, and go on without missing a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from subgrpc.errors import OutOfRange
+from subgrpc.filters import Filter, micros
+from subgrpc.metastore import Change, Metastore
+from subgrpc.services import wire
+from subgrpc.services.experiment_changes import TERMINAL
+from subgrpc.tokens import Sealer
+from subgrpc.v1 import experiment_service_pb2 as api
+from subgrpc.v1.experiment_service_pb2 import Experiment
+
+BATCH: Final = 64
+"""Changes that a watcher holds at a time: what one that does not read keeps from being freed."""
+
+
+Place = tuple[int, str]
+"""Where an experiment comes in the initial state, oldest first: create_time in µs, and uid."""
+
+
+class Position(NamedTuple):
+    """What a watcher knows.
+
+    Attributes:
+        revision: it knows what was true at this revision
+        known: of the experiments that do not come behind this place; None: of all.
+        matched: whether it ever got an experiment.
+    """
+
+    revision: int = 0
+    known: Place | None = (0, "")
+    matched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a watcher sees: the experiments of a team that match a filter."""
+
+    team: str
+    filter: Filter | None
+
+    def matches(self, body: bytes | None) -> bool:
+        """Whether a serialised experiment is there and matches."""
+        return body is not None and (self.filter is None or self.filter.matches(parse(body)))
+
+    def type_of(self, change: Change) -> api.ChangeType.ValueType | None:
+        """What a change does, as the filter sees it; None: nothing."""
+        if change.team != self.team:
+            return None
+        before, after = self.matches(change.before), self.matches(change.after)
+        if after:
+            return api.CHANGE_TYPE_MODIFIED if before else api.CHANGE_TYPE_ADDED
+        return api.CHANGE_TYPE_REMOVED if before else None
+
+
+class Pending:
+    """For `until_terminal`: the experiments that match and have not ended.
+
+    They are known as of one revision, and by every change after it. Changes up to it, which a
+    resumed watcher still gets, do not count.
+    """
+
+    def __init__(self) -> None:
+        self._revision = 0
+        self._uids: set[str] = set()
+        self._matched = False
+
+    def begin(self, revision: int) -> None:
+        """Every experiment that matches at a revision is now told to `see`."""
+        self._revision = revision
+
+    def see(self, body: bytes) -> None:
+        """Takes an experiment that matched at that revision."""
+        self._matched = True
+        experiment = parse(body)
+        if experiment.state not in TERMINAL:
+            self._uids.add(experiment.uid)
+
+    def note(self, change: Change, kind: api.ChangeType.ValueType | None) -> None:
+        """Takes a change, and what it does."""
+        if kind is None or change.revision <= self._revision:
+            return
+        ended = change.after is None or parse(change.after).state in TERMINAL
+        if ended or kind == api.CHANGE_TYPE_REMOVED:
+            self._uids.discard(change.uid)
+        else:
+            self._uids.add(change.uid)
+
+    def over(self, position: Position) -> bool:
+        """Whether a watcher at this position has seen the last change."""
+        matched = self._matched or position.matched
+        return matched and not self._uids and position.revision >= self._revision
+
+
+class Cursor:
+    """One watcher: its position, and the serialised frames that lead on from there."""
+
+    def __init__(
+        self,
+        store: Metastore,
+        view: View,
+        sealer: Sealer,
+        resume_token: str,
+        pending: Pending | None = None,
+    ) -> None:
+        """Starts at the beginning or behind a resume token.
+
+        Raises:
+            InvalidArgument: reason RESUME_TOKEN_INVALID.
+        """
+        self.position = _opened(sealer, resume_token) if resume_token else Position()
+        self._store = store
+        self._view = view
+        self._sealer = sealer
+        self._pending = pending
+
+    async def begin(self) -> AsyncIterator[bytes]:
+        """What is missing of the initial state, with its bookmark."""
+        known = self.position.known
+        if known is None and self._pending is None:
+            return
+        snapshot = self._store.snapshot(self._view.team, self._view.filter)
+        if self._pending is not None:
+            self._pending.begin(snapshot.revision)
+        if known is not None and known[0]:
+            # What was sent before the watcher broke off is brought up to date first.
+            async for frame in self._catch_up(snapshot.revision, known):
+                yield frame
+        furthest = known
+        async for body in snapshot.items:
+            if self._pending is not None:
+                self._pending.see(body)
+            if known is None or furthest is None or (place := _place(body)) <= known:
+                continue
+            # Those that changed while the snapshot was read come last, out of order. A watcher
+            # that breaks off before them gets those changes when it goes on.
+            furthest = max(furthest, place)
+            self.position = Position(snapshot.revision, furthest, True)
+            yield self._frame(api.CHANGE_TYPE_ADDED, body, snapshot.revision)
+        if known is not None:
+            self.position = self.position._replace(revision=snapshot.revision, known=None)
+            yield self.bookmark(api.BOOKMARK_TYPE_INITIAL_STATE_COMPLETE)
+
+    def follow(self) -> Iterator[bytes]:
+        """The next few changes; after them the position is behind what was looked at.
+
+        Raises:
+            OutOfRange: the changes behind the position are no longer kept.
+        """
+        newest = self._store.feed.revision
+        changes = self._next_changes()
+        for index, change in enumerate(changes):
+            frame = self._advance(change, _is_last(changes, index))
+            if frame is not None:
+                yield frame
+        if not changes and newest > self.position.revision:
+            self.position = self.position._replace(revision=newest)
+
+    def over(self) -> bool:
+        """Whether `until_terminal` was asked for and has come."""
+        complete = self.position.known is None
+        return complete and self._pending is not None and self._pending.over(self.position)
+
+    def bookmark(self, kind: api.BookmarkType.ValueType) -> bytes:
+        """A frame without a change."""
+        return self._token() + wire.length_delimited(3, wire.number(1, kind))
+
+    async def _catch_up(self, revision: int, known: Place) -> AsyncIterator[bytes]:
+        """The changes up to a revision of the experiments that the watcher knows."""
+        while self.position.revision < revision:
+            changes = self._next_changes()
+            for index, change in enumerate(changes):
+                if change.revision > revision:
+                    return
+                seen = _place(change.after or change.before or b"") <= known
+                frame = self._advance(change, _is_last(changes, index), silent=not seen)
+                if frame is not None:
+                    yield frame
+            if not changes:
+                return
+            await asyncio.sleep(0)
+
+    def _next_changes(self) -> list[Change]:
+        """About `BATCH` changes: whole revisions, since tokens stand between revisions."""
+        behind = self.position.revision
+        changes = self._store.feed.after(behind)
+        if changes is not None:
+            return _whole_revisions(changes)
+        try:
+            return self._store.changes_after(behind, BATCH)
+        except OutOfRange as error:
+            text = (
+                "the changes behind this point are no longer kept: the resume token is too old, "
+                "or this watcher reads too slowly; watch anew without a token"
+            )
+            raise OutOfRange(text, reason="RESUME_TOKEN_EXPIRED") from error
+
+    def _advance(self, change: Change, last: bool, silent: bool = False) -> bytes | None:
+        """Moves on behind a change; the frame that it makes, if any."""
+        kind = None if silent else self._view.type_of(change)
+        if self._pending is not None:
+            self._pending.note(change, kind)
+        known, matched = self.position.known, self.position.matched or kind is not None
+        self.position = Position(change.revision if last else change.revision - 1, known, matched)
+        if kind is None:
+            return None
+        body = change.before if kind == api.CHANGE_TYPE_REMOVED else change.after
+        assert body is not None
+        return self._frame(kind, body, change.revision)
+
+    def _frame(self, kind: api.ChangeType.ValueType, body: bytes, revision: int) -> bytes:
+        change = wire.number(1, kind) + wire.length_delimited(2, body) + wire.number(3, revision)
+        return self._token() + wire.length_delimited(2, change)
+
+    def _token(self) -> bytes:
+        revision, known, matched = self.position
+        place = "" if known is None else f" {known[0]} {known[1]}"
+        payload = f"{revision} {matched:d}{place}"
+        return wire.length_delimited(1, self._sealer.seal(payload.encode()).encode())
+
+
+@lru_cache(maxsize=64)
+def parse(body: bytes) -> Experiment:
+    """An experiment, not to be changed: many watchers look at the same change at the same time."""
+    return Experiment.FromString(body)
+
+
+def _opened(sealer: Sealer, token: str) -> Position:
+    payload = sealer.open(token, reason="RESUME_TOKEN_INVALID", field="resume_token")
+    revision, matched, *place = payload.decode().split(" ")
+    known = (int(place[0]), place[1]) if place else None
+    return Position(int(revision), known, matched == "1")
+
+
+def _place(body: bytes) -> Place:
+    experiment = parse(body)
+    return micros(experiment.create_time), experiment.uid
+
+
+def _is_last(changes: list[Change], index: int) -> bool:
+    """Whether a change is the last one of its revision."""
+    return index + 1 == len(changes) or changes[index + 1].revision != changes[index].revision
+
+
+def _whole_revisions(changes: list[Change]) -> list[Change]:
+    end = min(len(changes), BATCH)
+    while end < len(changes) and changes[end].revision == changes[end - 1].revision:
+        end += 1
+    return changes[:end]
