@@ -100,16 +100,20 @@ class OutOfRange(SubgrpcError):
     default_reason = "OUT_OF_RANGE"
 
 
-class ResourceExhausted(SubgrpcError):
-    """A limit was reached; `retry_after` seconds from now it may be free."""
-
-    default_reason = "RESOURCE_EXHAUSTED"
+class RetryableError(SubgrpcError):
+    """What may work later: `retry_after` seconds from now, where that is known."""
 
     def __init__(
         self, message: str, *, reason: str | None = None, retry_after: float | None = None
     ) -> None:
         super().__init__(message, reason=reason)
         self.retry_after = retry_after
+
+
+class ResourceExhausted(RetryableError):
+    """A limit was reached."""
+
+    default_reason = "RESOURCE_EXHAUSTED"
 
 
 class Unauthenticated(SubgrpcError):
@@ -130,16 +134,10 @@ class Unimplemented(SubgrpcError):
     default_reason = "UNIMPLEMENTED"
 
 
-class Unavailable(SubgrpcError):
-    """Something cannot be reached now; `retry_after` seconds from now it may be."""
+class Unavailable(RetryableError):
+    """Something cannot be reached now."""
 
     default_reason = "UNAVAILABLE"
-
-    def __init__(
-        self, message: str, *, reason: str | None = None, retry_after: float | None = None
-    ) -> None:
-        super().__init__(message, reason=reason)
-        self.retry_after = retry_after
 
 
 class DataLoss(SubgrpcError):

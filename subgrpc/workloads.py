@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from datetime import timedelta
 
 from subgrpc import names, secrets
@@ -85,7 +85,10 @@ def secret_references(workload: Workload) -> set[str]:
 
 
 def _add_env(
-    source: Iterable[EnvVar], team: str, literals: dict[str, str], references: dict[str, str]
+    source: Iterable[EnvVar],
+    team: str,
+    literals: MutableMapping[str, str],
+    references: MutableMapping[str, str],
 ) -> None:
     for variable in source:
         literals.pop(variable.name, None)

@@ -28,7 +28,7 @@ class TaskKey(NamedTuple):
     """One task of a run."""
 
     role: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls here
 
     def __str__(self) -> str:
         return f"{self.role}-{self.index}"

@@ -21,6 +21,7 @@ from subgrpc.driver import ClusterConfig, Driver, DriverDescription, Gone, Obser
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Context
 from subgrpc.engine.reconcile import Reconciler
+from subgrpc.engine.record import ClusterRecord
 from subgrpc.engine.workqueue import WorkQueue
 from subgrpc.errors import Aborted, FieldViolation, InvalidSpec, SubgrpcError, Unavailable
 from subgrpc.journal import JournalStore
@@ -35,6 +36,8 @@ WORKERS = 16
 """Experiments of one cluster that are worked on at the same time."""
 DESCRIBE_EVERY = 5.0
 """Seconds between two looks at what a cluster has room for."""
+EXPLAIN_EVERY = 1.0
+"""Seconds until an experiment that comes while the driver is away says why it waits."""
 FIRST_BACKOFF = 0.2
 LAST_BACKOFF = 30.0
 
@@ -69,25 +72,34 @@ class ClusterController:
         """Set once the first try to start the driver has come to an end, well or not."""
         self._settings = settings
         self._parts = parts
+        self._default = default
         self._queue = WorkQueue()
         self._driver: Driver | None = None
         self._description = DriverDescription()
-        self._published = Cluster(
-            name=names.cluster_name(name),
-            driver=settings.driver,
-            default=default,
-            health=ClusterHealth.CLUSTER_HEALTH_STARTING,
-        )
+        self._record: ClusterRecord
         self._leader: asyncio.Task[None] | None = None
+        self._waiting: set[str] = set()
 
     def wake(self, uid: str) -> None:
         """An experiment of this cluster was changed."""
         self._queue.add(uid)
+        if self._driver is None:
+            self._waiting.add(uid)  # nobody works: `_explain_waiting` says so
 
     async def start(self) -> None:
-        """Publishes the cluster and begins to lead it."""
-        await self._publish(self._published)
-        self._leader = asyncio.create_task(self._lead(), name=f"cluster {self.name}")
+        """Takes the lease, publishes the cluster and begins to lead it."""
+        store, holder = self._parts.store, self._parts.holder
+        epoch = await store.write_unversioned(lambda tx: tx.acquire_lease(self.name, holder))
+        cluster = Cluster(
+            name=names.cluster_name(self.name),
+            driver=self._settings.driver,
+            default=self._default,
+            health=ClusterHealth.CLUSTER_HEALTH_STARTING,
+        )
+        fence = Fence(self.name, epoch)
+        self._record = ClusterRecord(store, fence, cluster)
+        await self._record.publish()
+        self._leader = asyncio.create_task(self._lead(fence), name=f"cluster {self.name}")
 
     async def stop(self) -> None:
         """Stops leading; what runs goes on."""
@@ -117,38 +129,53 @@ class ClusterController:
             violations = [_in_spec(each, self._driver.name) for each in error.violations]
             raise InvalidSpec(violations=violations, reason=error.reason) from error
 
-    async def _lead(self) -> None:
-        backoff = FIRST_BACKOFF
-        while True:
-            began = time.monotonic()
-            try:
-                await self._lead_once()
-            except Aborted as error:
-                await self._unhealthy("LeaseLost", error.message)
-                return
-            except SubgrpcError as error:
-                await self._unhealthy(_word(error.reason), error.message)
-            except Exception as error:
-                _log.exception("cluster.failed", cluster=self.name)
-                await self._unhealthy("DriverError", f"{type(error).__name__}: {error}")
-            self.ready.set()
-            if time.monotonic() - began > LAST_BACKOFF:
-                backoff = FIRST_BACKOFF
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, LAST_BACKOFF)
+    async def _lead(self, fence: Fence) -> None:
+        try:
+            backoff = FIRST_BACKOFF
+            while True:
+                began = time.monotonic()
+                await self._lead_until_failure(fence)
+                self.ready.set()
+                if time.monotonic() - began > LAST_BACKOFF:
+                    backoff = FIRST_BACKOFF
+                await self._explain_waiting(backoff)
+                backoff = min(backoff * 2, LAST_BACKOFF)
+        except Aborted as error:
+            _log.error("cluster.lease_lost", cluster=self.name, error=error.message)
+        finally:
+            await self._parts.store.write_unversioned(
+                lambda tx: tx.release_lease(self.name, fence.epoch)
+            )
 
-    async def _lead_once(self) -> None:
-        """Leads until something fails."""
+    async def _lead_until_failure(self, fence: Fence) -> None:
+        try:
+            await self._work_with_driver(fence)
+        except Aborted:
+            raise
+        except SubgrpcError as error:
+            await self._record.fails(_word(error.reason), error.message)
+        except Exception as error:
+            _log.exception("cluster.failed", cluster=self.name)
+            await self._record.fails("DriverError", f"{type(error).__name__}: {error}")
+
+    async def _explain_waiting(self, seconds: float) -> None:
+        """Waits; experiments that come meanwhile are told why nothing happens."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, EXPLAIN_EVERY))
+            waiting, self._waiting = self._waiting, set()
+            if waiting:
+                await self._record.explain(waiting)
+
+    async def _work_with_driver(self, fence: Fence) -> None:
+        """Runs the cluster's experiments until something fails."""
         parts = self._parts
-        store = parts.store
-        epoch = await store.write_unversioned(lambda tx: tx.acquire_lease(self.name, parts.holder))
         driver = await self._open_driver()
-        fence = Fence(self.name, epoch)
         collector = LogCollector(driver, parts.journals, self._queue.add)
         try:
             self._description = await driver.describe()
             context = Context(
-                store=store,
+                store=parts.store,
                 driver=driver,
                 description=self._description,
                 journals=parts.journals,
@@ -170,7 +197,6 @@ class ClusterController:
             self._driver = None
             await collector.close()
             await driver.close()
-            await store.write_unversioned(lambda tx: tx.release_lease(self.name, epoch))
 
     async def _open_driver(self) -> Driver:
         data_dir = self._parts.data_dir / self.name
@@ -200,14 +226,14 @@ class ClusterController:
                 text = f"the watch of driver {driver.name} ended"
                 raise Unavailable(text, reason="WATCH_ENDED")
             except Unavailable as error:
-                await self._unhealthy(_word(error.reason), error.message)
+                await self._record.fails(_word(error.reason), error.message)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LAST_BACKOFF)
 
     async def _describe(self, driver: Driver) -> None:
         while True:
             await asyncio.sleep(DESCRIBE_EVERY)
-            if self._published.health == ClusterHealth.CLUSTER_HEALTH_HEALTHY:
+            if self._record.healthy:
                 try:
                     await self._refresh(driver)
                 except Unavailable as error:
@@ -234,35 +260,7 @@ class ClusterController:
         """Publishes what the driver says of itself now."""
         description = await driver.describe()
         self._description.CopyFrom(description)
-        cluster = Cluster()
-        cluster.CopyFrom(self._published)
-        cluster.health = ClusterHealth.CLUSTER_HEALTH_HEALTHY
-        cluster.reason = cluster.message = ""
-        del cluster.capabilities[:]
-        cluster.capabilities.extend(description.capabilities)
-        cluster.platform = description.platform
-        cluster.capacity.CopyFrom(description.capacity)
-        cluster.allocated.CopyFrom(description.allocated)
-        cluster.default_request.CopyFrom(description.default_request)
-        cluster.options_schema.CopyFrom(description.options_schema)
-        if cluster != self._published:
-            await self._publish(cluster)
-
-    async def _unhealthy(self, reason: str, message: str) -> None:
-        _log.error("cluster.unhealthy", cluster=self.name, reason=reason, error=message)
-        cluster = Cluster()
-        cluster.CopyFrom(self._published)
-        cluster.health = ClusterHealth.CLUSTER_HEALTH_UNHEALTHY
-        cluster.reason, cluster.message = reason, message
-        try:
-            await self._publish(cluster)
-        except Unavailable as error:
-            _log.warning("cluster.publish", cluster=self.name, error=error.message)
-
-    async def _publish(self, cluster: Cluster) -> None:
-        cluster.check_time.GetCurrentTime()
-        await self._parts.store.write_unversioned(lambda tx: tx.save_cluster(cluster))
-        self._published = cluster
+        await self._record.works(description)
 
 
 async def _first_failure(jobs: Sequence[object]) -> None:

@@ -97,7 +97,7 @@ def _missing(
 
 
 def _waits_unsubmitted(context: Context, run: Run, observation: Observation) -> bool:
-    queued = all(task.state == TaskState.TASK_STATE_QUEUED for task in observation.tasks)
+    queued = any(task.state == TaskState.TASK_STATE_QUEUED for task in observation.tasks)
     return queued and run_key(run) not in context.memory.submitted
 
 

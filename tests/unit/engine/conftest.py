@@ -15,7 +15,7 @@ from subgrpc.journal import JournalStore
 from subgrpc.metastore import Metastore, Transaction
 from subgrpc.plugins import PluginManager
 from subgrpc.secrets import FileSecrets
-from subgrpc.testing.fake import FakeBackend, FakePlugin
+from subgrpc.testing.fake import FakeBackend
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
 from subgrpc.v1.types_pb2 import TaskState
@@ -27,6 +27,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.backend = FakeBackend()
+        self.backend.obedient = True
         self.store: Metastore
         self.journals: JournalStore
         self.engine: Engine
@@ -35,14 +36,14 @@ class World:
         self.store = await Metastore.open(self.folder)
         self.journals = JournalStore(self.folder / "journals")
         plugins = PluginManager()
-        plugins.register(FakePlugin())
+        plugins.register(self.backend.plugin())
         self.engine = Engine(
             metastore=self.store,
             journals=self.journals,
             plugins=plugins,
             secrets=FileSecrets(self.folder / "secrets"),
             settings=EngineSettings(
-                clusters={"one": ClusterSettings("fake", {"backend": self.backend})},
+                clusters={"one": ClusterSettings("fake")},
                 default_cluster="one",
                 data_dir=self.folder / "clusters",
             ),
@@ -98,9 +99,14 @@ class World:
         page = self.store.list_events(uid, after=0, limit=1000)
         return [ExperimentEvent.FromString(raw) for raw in page.items]
 
-    def set(self, uid: str, state: str, index: int = 0, **more: object) -> None:
+    def set(
+        self, uid: str, state: str, index: int = 0, *, attempt: int = 1, **more: object
+    ) -> None:
         value = TaskState.Value(f"TASK_STATE_{state}")
-        self.backend.set(uid, "main", index, value, **more)  # type: ignore[arg-type]
+        self.backend.observe((uid, attempt), "main", index, value, **more)  # type: ignore[arg-type]
+
+    def write(self, uid: str, data: bytes) -> None:
+        self.backend.write((uid, 1), "main", 0, data)
 
     async def submitted(self, uid: str, attempt: int = 1) -> None:
         await until(lambda: (uid, attempt) in self.backend.runs)

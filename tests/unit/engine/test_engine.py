@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from subgrpc.driver import TaskKey
+from subgrpc.errors import FieldViolation
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.cluster_service_pb2 import Cluster, ClusterHealth
 from subgrpc.v1.experiment_service_pb2 import Experiment
-from subgrpc.v1.types_pb2 import LogStream
 
 from .conftest import World, until
 
 CANCELLING, DELETING = api.EXPERIMENT_STATE_CANCELLING, api.EXPERIMENT_STATE_DELETING
-STDOUT = LogStream.LOG_STREAM_STDOUT
 
 
 async def settled(world: World, uid: str) -> None:
@@ -37,13 +36,13 @@ async def test_an_experiment_runs_to_its_end(world: World) -> None:
     await world.submitted(uid)
     world.set(uid, "RUNNING")
     await world.reaches(uid, "RUNNING")
-    world.backend.write(uid, "main", 0, STDOUT, b"hello\n")
+    world.write(uid, b"hello\n")
     world.set(uid, "SUCCEEDED", exit_code=0)
     await world.reaches(uid, "SUCCEEDED")
     await settled(world, uid)
     assert output(world, uid) == b"hello\n"
     assert world.journals.reader(uid, 1).sealed
-    assert world.backend.deleted == [(uid, 1)]
+    assert not world.backend.runs
     kinds = [event.type for event in world.events(uid)]
     assert kinds == ["AttemptCreated", "StateChanged", "StateChanged"]
 
@@ -54,7 +53,7 @@ async def test_the_handle_is_stored_before_the_submit(world: World) -> None:
     await world.submitted(uid)
     row = world.store.attempt(uid, 1)
     assert row is not None
-    assert row.handle == f"{uid}/1".encode()
+    assert row.handle == f"fake {uid} 1".encode()
 
 
 async def test_a_failure_stops_the_others_and_is_the_reason(world: World) -> None:
@@ -67,7 +66,7 @@ async def test_a_failure_stops_the_others_and_is_the_reason(world: World) -> Non
     for index in range(3):
         world.set(uid, "RUNNING", index)
     await world.reaches(uid, "RUNNING")
-    run = world.backend.run(uid)
+    run = world.backend.runs[uid, 1]
     world.set(uid, "FAILED", 1, reason="ExitCode", message="exit code 3", exit_code=3)
     await world.reaches(uid, "FAILED")
     failed = world.get(uid)
@@ -106,7 +105,7 @@ async def test_a_cancelled_run_is_stopped_and_waited_for(world: World) -> None:
     world.set(uid, "RUNNING")
     await world.reaches(uid, "RUNNING")
     await world.change(uid, CANCELLING)
-    await until(lambda: bool(world.backend.run(uid).stops))
+    await until(lambda: bool(world.backend.runs[uid, 1].stops))
     assert world.state(uid) == "CANCELLING"
     world.set(uid, "CANCELLED")
     await world.reaches(uid, "CANCELLED")
@@ -118,7 +117,7 @@ async def test_deletion_stops_cleans_up_and_forgets(world: World) -> None:
     uid = await world.create()
     await world.submitted(uid)
     world.set(uid, "RUNNING")
-    world.backend.write(uid, "main", 0, STDOUT, b"x" * 1000)
+    world.write(uid, b"x" * 1000)
     await world.reaches(uid, "RUNNING")
     await world.change(uid, DELETING)
     await world.reaches(uid, "GONE")
@@ -132,10 +131,10 @@ async def test_a_restart_goes_on_with_what_runs(world: World) -> None:
     uid = await world.create()
     await world.submitted(uid)
     world.set(uid, "RUNNING")
-    world.backend.write(uid, "main", 0, STDOUT, b"one\n")
+    world.write(uid, b"one\n")
     await world.reaches(uid, "RUNNING")
     await world.stop()
-    world.backend.write(uid, "main", 0, STDOUT, b"two\n")
+    world.write(uid, b"two\n")
     world.set(uid, "SUCCEEDED", exit_code=0)
     await world.start()
     await world.reaches(uid, "SUCCEEDED")
@@ -146,15 +145,16 @@ async def test_a_restart_goes_on_with_what_runs(world: World) -> None:
 
 async def test_a_stored_attempt_that_never_reached_the_driver_is_submitted(world: World) -> None:
     """The server died between storing the attempt and submitting it: the next one submits it."""
-    world.backend.lose_submits = True
+    world.backend.outage = "away"
     uid = await world.create()
     await until(lambda: world.store.attempt(uid, 1) is not None)
     await world.stop()
     assert not world.backend.runs
-    world.backend.lose_submits = False
+    world.backend.outage = ""
     await world.start()
     await world.submitted(uid)
-    assert world.backend.prepared == [(uid, 1)]
+    assert world.events(uid)[0].type == "AttemptCreated"
+    assert len(world.store.attempts(uid)) == 1
     world.set(uid, "SUCCEEDED")
     await world.reaches(uid, "SUCCEEDED")
 
@@ -164,7 +164,7 @@ async def test_a_waiting_run_is_handed_over_again_after_a_restart(world: World) 
     uid = await world.create()
     await world.submitted(uid)
     await world.restart()
-    await until(lambda: world.backend.run(uid).submits == 2)
+    await until(lambda: world.backend.calls.count(("submit", (uid, 1))) == 2)
 
 
 async def test_a_run_that_vanished_is_lost_after_a_second_look(world: World) -> None:
@@ -177,7 +177,7 @@ async def test_a_run_that_vanished_is_lost_after_a_second_look(world: World) -> 
     await world.submitted(uid)
     world.set(uid, "RUNNING")
     await world.reaches(uid, "RUNNING")
-    world.backend.forget(uid)
+    world.backend.vanish((uid, 1))
     await world.submitted(uid, 2)
     row = world.store.attempt(uid, 1)
     assert row is not None
@@ -192,7 +192,7 @@ async def test_an_outage_loses_nothing(world: World) -> None:
     await world.submitted(uid)
     world.set(uid, "RUNNING")
     await world.reaches(uid, "RUNNING")
-    world.backend.outage = True
+    world.backend.outage = "the fake backend is away"
 
     def cluster() -> Cluster:
         raw = world.store.get_cluster("clusters/one")
@@ -200,12 +200,19 @@ async def test_an_outage_loses_nothing(world: World) -> None:
         return Cluster.FromString(raw)
 
     await until(lambda: cluster().health == ClusterHealth.CLUSTER_HEALTH_UNHEALTHY)
-    assert cluster().reason == "FakeOutage"
+    assert cluster().reason == "BackendUnavailable"
     waiting = await world.create()
+
+    def reason() -> str:
+        experiment = world.get(waiting)
+        return experiment.reason if experiment else ""
+
+    await until(lambda: reason() == "ClusterUnhealthy")
     assert world.state(uid) == "RUNNING"
-    world.backend.outage = False
+    world.backend.outage = ""
     await until(lambda: cluster().health == ClusterHealth.CLUSTER_HEALTH_HEALTHY)
     await world.submitted(waiting)
+    await until(lambda: reason() == "")
     world.set(uid, "SUCCEEDED")
     await world.reaches(uid, "SUCCEEDED")
 
@@ -226,7 +233,7 @@ async def test_a_queue_timeout_ends_the_wait(world: World) -> None:
 
 async def test_a_refused_spec_fails_with_the_drivers_words(world: World) -> None:
     """A driver that can never run it: FAILED, InvalidSpec, and nothing was submitted."""
-    world.backend.refuse = "this cluster has 8 cores"
+    world.backend.violations = [FieldViolation("groups[0].resources.cpu", "it has 8 cores")]
     uid = await world.create()
     await world.reaches(uid, "FAILED")
     failed = world.get(uid)
@@ -245,7 +252,7 @@ async def test_secrets_reach_the_driver_and_nothing_else(world: World) -> None:
     experiment.spec.task_groups.add(role="main", command="x").env.add(name="T", secret="token")
     uid = await world.create(experiment)
     await world.submitted(uid)
-    run = world.backend.run(uid)
+    run = world.backend.runs[uid, 1]
     assert dict(run.secrets) == {"teams/default/secrets/token": b"s3cr3t"}
     for place in (run.workload, world.get(uid), world.store.attempt(uid, 1)):
         assert "s3cr3t" not in str(place)
@@ -272,4 +279,6 @@ async def test_many_at_once(world: World) -> None:
     for uid in uids:
         await world.reaches(uid, "SUCCEEDED")
         await settled(world, uid)
-    assert sorted(world.backend.deleted) == sorted((uid, 1) for uid in uids)
+    assert not world.backend.runs
+    for uid in uids:
+        assert world.backend.calls.count(("submit", (uid, 1))) == 1
