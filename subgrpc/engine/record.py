@@ -1,4 +1,4 @@
-"""What is published about a cluster: its record, and, while it is unhealthy, why experiments wait."""
+"""What is published about a cluster: its record, and why experiments wait while it is away."""
 
 from __future__ import annotations
 
@@ -70,9 +70,8 @@ class ClusterRecord:
         """While the cluster is unhealthy, says so in those of these experiments that wait."""
         if self.healthy or not self._cluster.reason:
             return
-        text = (
-            f"{self._cluster.name} is unhealthy ({self._cluster.reason}): {self._cluster.message}"
-        )
+        cluster = self._cluster
+        text = f"{cluster.name} is unhealthy ({cluster.reason}): {cluster.message}"
 
         def mutate(tx: Transaction) -> None:
             for uid in uids:

@@ -1,19 +1,23 @@
-r"""A driver without a backend: its runs do what a test tells them. Public, for third parties too.
+r"""A backend in memory, and the driver of it: scripted by the test, with outages and delays.
 
-backend = FakeBackend()
-plugins = PluginManager()
-plugins.register(FakePlugin())
-# cluster options: {"backend": backend}; a second driver on it is a restarted server
-backend.set(uid, "main", 0, TaskState.TASK_STATE_RUNNING)
-backend.write(uid, "main", 0, LogStream.LOG_STREAM_STDOUT, b"hello\n")
+::
+
+    backend = FakeBackend()
+    plugins.register(backend.plugin())        # the driver is called "fake"
+    ...
+    backend.observe(("uid", 1), "main", 0, TaskState.TASK_STATE_RUNNING)
+    backend.write(("uid", 1), "main", 0, b"hello\n")
+    backend.outage = "the network is down"
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import ClassVar
 
 from subgrpc.driver import (
     ClusterConfig,
@@ -28,199 +32,234 @@ from subgrpc.driver import (
     TaskKey,
     Workload,
 )
-from subgrpc.errors import (
-    AlreadyExists,
-    FieldViolation,
-    InvalidArgument,
-    InvalidSpec,
-    NotFound,
-    Unavailable,
-)
+from subgrpc.errors import AlreadyExists, FieldViolation, InvalidSpec, NotFound, Unavailable
 from subgrpc.plugins import hookimpl
 from subgrpc.v1.types_pb2 import LogStream, Resources, TaskState, TaskStatus
 
-MAX_CHUNK = 64 * 1024
-
-_OVER = (
+RunKey = tuple[str, int]
+_CHUNK = 64 * 1024
+_ENDED = (
     TaskState.TASK_STATE_SUCCEEDED,
     TaskState.TASK_STATE_FAILED,
     TaskState.TASK_STATE_CANCELLED,
 )
-_Key = tuple[str, int]
 
 
 @dataclass(slots=True)
 class FakeRun:
-    """One run of the backend.
+    """A run in the fake backend.
 
     Attributes:
-        workload: what was submitted.
-        run: its key and handle.
-        tasks: by role and index.
-        output: what was written, by task and stream.
-        secrets: what came with the latest submit.
-        stops: every stop that was asked for: its tasks (empty: all) and grace.
-        submits: how often it was submitted.
+        secrets: what came with submit.
+        tasks: every task's status.
+        reason: why the run waits.
+        output: what was written, by task and stream; a gap is a number of lost bytes.
+        stops: (tasks, grace) of every stop that was asked for.
     """
 
-    workload: Workload
     run: Run
+    workload: Workload
+    secrets: dict[str, bytes]
     tasks: dict[TaskKey, TaskStatus]
-    output: dict[tuple[TaskKey, int], bytearray] = field(default_factory=dict)
-    secrets: Mapping[str, bytes] = field(default_factory=dict)
+    reason: str = ""
+    message: str = ""
+    output: dict[tuple[TaskKey, int], list[bytes | int]] = field(default_factory=dict)
     stops: list[tuple[tuple[TaskKey, ...], timedelta]] = field(default_factory=list)
-    submits: int = 1
+
+    def observation(self) -> Observation:
+        """How it stands, as a copy."""
+        answer = Observation(run=self.run, reason=self.reason, message=self.message)
+        answer.tasks.extend(self.tasks.values())
+        return answer
 
 
 class FakeBackend:
-    """What runs; outlives the drivers on it. Used on one event loop."""
+    """The backend that every driver of `driver_class` shares: it outlives them.
 
-    def __init__(self, *, obedient: bool = True) -> None:
-        """`obedient`: a task that is stopped is CANCELLED at once; else the test decides."""
-        self.runs: dict[_Key, FakeRun] = {}
-        self.deleted: list[_Key] = []
-        self.prepared: list[_Key] = []
-        self.obedient = obedient
-        self.refuse: str = ""
-        """If not empty, `validate` refuses every workload with this text."""
-        self.lose_submits = False
-        """While true, `submit` raises Unavailable and takes nothing."""
-        self._outage = False
-        self._changed: dict[asyncio.Event, list[_Key]] = {}
+    Attributes:
+        automatic: tasks run as soon as they are submitted, and end as soon as they are stopped.
+            Otherwise nothing happens but what the test says.
+        obedient: tasks end as soon as they are stopped; as `automatic`, unless the test sets it.
+        holding: while true `prepare` does not return: experiments stay as they are.
+        outage: the message of the `Unavailable` that every call raises; empty: none.
+        delay: seconds that every call takes.
+        violations: what `validate` and `submit` object to.
+        calls: (method, run key) of every call of submit, get, stop and delete.
+        runs: every run that was submitted and not deleted.
+    """
 
-    def run(self, uid: str, attempt: int = 1) -> FakeRun:
-        """A run that was submitted."""
-        return self.runs[uid, attempt]
+    def __init__(self, *, automatic: bool = False) -> None:
+        self.automatic = automatic
+        self.obedient = automatic
+        self.holding = False
+        self.outage = ""
+        self.delay = 0.0
+        self.violations: list[FieldViolation] = []
+        self.calls: list[tuple[str, RunKey]] = []
+        self.runs: dict[RunKey, FakeRun] = {}
+        self._changed = asyncio.Event()
+        self._log: list[Run] = []
 
-    @property
-    def outage(self) -> bool:
-        """While true every call raises Unavailable, and watches end with it."""
-        return self._outage
+    def driver_class(self) -> type[FakeDriver]:
+        """Returns a class of drivers of this backend."""
 
-    @outage.setter
-    def outage(self, value: bool) -> None:
-        self._outage = value
-        self._ring(None)
+        class BoundDriver(FakeDriver):
+            """A driver of one fake backend."""
 
-    def check(self) -> None:
-        """Raises Unavailable during an outage."""
-        if self._outage:
-            raise Unavailable("the fake backend is away", reason="FAKE_OUTAGE", retry_after=0.1)
+            backend = self
 
-    def set(
+        return BoundDriver
+
+    def plugin(self) -> object:
+        """Returns a plugin that registers the driver `fake`."""
+        driver = self.driver_class()
+
+        class Plugin:
+            """Registers the driver."""
+
+            @hookimpl
+            def subgrpc_register_drivers(self) -> Mapping[str, type[Driver]]:
+                return {FakeDriver.name: driver}
+
+        return Plugin()
+
+    def observe(
         self,
-        uid: str,
+        key: RunKey,
         role: str,
         index: int,
         state: TaskState.ValueType,
         *,
-        attempt: int = 1,
         reason: str = "",
         message: str = "",
         exit_code: int | None = None,
+        signal: int = 0,
     ) -> None:
-        """Puts a task into a state; RUNNING sets its start time, an end its end time."""
-        task = self.runs[uid, attempt].tasks[TaskKey(role, index)]
-        task.state, task.reason, task.message = state, reason, message
+        """Puts a task into a state; times are set as they would be."""
+        run = self.runs[key]
+        before = run.tasks[TaskKey(role, index)]
+        status = TaskStatus(role=role, index=index, state=state, reason=reason, message=message)
+        status.signal, status.node = signal, "fake"
+        if exit_code is None and state == TaskState.TASK_STATE_SUCCEEDED:
+            exit_code = 0
         if exit_code is not None:
-            task.exit_code = exit_code
-        if state >= TaskState.TASK_STATE_RUNNING and not task.HasField("start_time"):
-            task.start_time.GetCurrentTime()
-        if state in _OVER:
-            task.end_time.GetCurrentTime()
-        self._ring((uid, attempt))
+            status.exit_code = exit_code
+        if before.HasField("start_time"):
+            status.start_time.CopyFrom(before.start_time)
+        elif state in (TaskState.TASK_STATE_RUNNING, TaskState.TASK_STATE_SUCCEEDED):
+            status.start_time.FromNanoseconds(time.time_ns())
+        if state in _ENDED:
+            status.end_time.FromNanoseconds(time.time_ns())
+        run.tasks[TaskKey(role, index)] = status
+        self.wake(run.run)
+
+    def wait_with(self, key: RunKey, reason: str, message: str) -> None:
+        """Says why a run waits."""
+        self.runs[key].reason, self.runs[key].message = reason, message
+        self.wake(self.runs[key].run)
 
     def write(
         self,
-        uid: str,
+        key: RunKey,
         role: str,
         index: int,
-        stream: LogStream.ValueType,
         data: bytes,
-        *,
-        attempt: int = 1,
+        stream: LogStream.ValueType = LogStream.LOG_STREAM_STDOUT,
     ) -> None:
-        """Adds output to a task."""
-        output = self.runs[uid, attempt].output
-        output.setdefault((TaskKey(role, index), stream), bytearray()).extend(data)
-        self._ring((uid, attempt))
+        """Lets a task write."""
+        run = self.runs[key]
+        run.output.setdefault((TaskKey(role, index), stream), []).append(data)
+        self._ring()
 
-    def forget(self, uid: str, attempt: int = 1) -> None:
-        """The run vanishes, as if somebody had removed it from outside."""
-        self.runs.pop((uid, attempt), None)
-        self._ring((uid, attempt))
+    def lose(
+        self,
+        key: RunKey,
+        role: str,
+        index: int,
+        length: int,
+        stream: LogStream.ValueType = LogStream.LOG_STREAM_STDOUT,
+    ) -> None:
+        """Lets a task write that many bytes, which the backend then loses: a gap."""
+        run = self.runs[key]
+        run.output.setdefault((TaskKey(role, index), stream), []).append(length)
+        self._ring()
 
-    def listen(self) -> tuple[asyncio.Event, list[_Key]]:
-        """An event that is set at every change, and the runs that changed."""
-        event = asyncio.Event()
-        self._changed[event] = []
-        return event, self._changed[event]
+    def vanish(self, key: RunKey) -> None:
+        """Lets a run be gone, as if somebody had removed it behind our back."""
+        self.wake(self.runs.pop(key).run)
 
-    def unlisten(self, event: asyncio.Event) -> None:
-        """Ends `listen`."""
-        self._changed.pop(event, None)
+    def wake(self, run: Run) -> None:
+        """Tells watchers that a run changed."""
+        self._log.append(run)
+        self._ring()
 
-    def _ring(self, key: _Key | None) -> None:
-        for event, keys in self._changed.items():
-            if key is not None:
-                keys.append(key)
-            event.set()
+    async def enter(self, method: str = "", run: Run | None = None) -> None:
+        """What every call goes through: the record, the delay, the outage."""
+        if run is not None:
+            self.calls.append((method, _key(run)))
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if self.outage:
+            raise Unavailable(self.outage, reason="BACKEND_UNAVAILABLE")
+
+    async def changed(self) -> None:
+        """Returns when anything has changed, or after a moment: an outage rings no bell."""
+        bell = self._changed
+        try:
+            await asyncio.wait_for(bell.wait(), 0.05)
+        except (TimeoutError, asyncio.TimeoutError):
+            return
+
+    def since(self, position: int) -> tuple[list[Run], int]:
+        """Returns the runs that changed after a position in the log of changes."""
+        return self._log[position:], len(self._log)
+
+    def _ring(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 class FakeDriver(Driver):
-    """A driver on a `FakeBackend`."""
+    """The driver of a `FakeBackend`."""
 
-    name = "fake"
-
-    def __init__(self, backend: FakeBackend) -> None:
-        self.backend = backend
+    name: ClassVar[str] = "fake"
+    backend: ClassVar[FakeBackend]
 
     @classmethod
     def from_config(cls, config: ClusterConfig) -> FakeDriver:
-        """Takes the option `backend`.
-
-        Raises:
-            InvalidArgument: it is missing or no FakeBackend.
-        """
-        backend = config.options.get("backend")
-        if not isinstance(backend, FakeBackend):
-            raise InvalidArgument(violations=[FieldViolation("backend", "must be a FakeBackend")])
-        return cls(backend)
+        """Makes a driver; options are ignored."""
+        return cls()
 
     async def describe(self) -> DriverDescription:
-        """A cluster of 8 cores."""
-        self.backend.check()
+        """An endless machine."""
+        await self.backend.enter()
         return DriverDescription(
             driver=self.name,
             version="1",
-            platform="fake/none",
-            capacity=Resources(cpu="8", memory="16Gi"),
+            platform="fake/fake",
             default_request=Resources(cpu="100m", memory="128Mi"),
         )
 
     async def validate(self, workload: Workload) -> None:
-        """Refuses what the backend is told to refuse."""
-        if self.backend.refuse:
-            violation = FieldViolation("groups[0].resources.cpu", self.backend.refuse)
-            raise InvalidSpec(violations=[violation])
+        """Objects to what `backend.violations` says."""
+        if self.backend.violations:
+            raise InvalidSpec(violations=self.backend.violations)
 
     async def prepare(self, workload: Workload) -> bytes:
-        """The run key as text."""
-        self.backend.check()
-        self.backend.prepared.append((workload.experiment_uid, workload.attempt))
-        return f"{workload.experiment_uid}/{workload.attempt}".encode()
+        """A handle."""
+        while self.backend.holding:
+            await self.backend.changed()
+        return f"fake {workload.experiment_uid} {workload.attempt}".encode()
 
     async def submit(self, workload: Workload, run: Run, secrets: Mapping[str, bytes]) -> None:
-        """Takes a run, or adopts it; every task is QUEUED until the test says otherwise."""
-        self.backend.check()
-        if self.backend.lose_submits:
-            raise Unavailable("the fake backend did not take it", reason="FAKE_OUTAGE")
-        known = self.backend.runs.get(_key(run))
+        """Takes a run, or adopts it."""
+        backend = self.backend
+        await backend.enter("submit", run)
+        await self.validate(workload)
+        known = backend.runs.get(_key(run))
         if known is not None:
             if known.workload != workload:
-                raise AlreadyExists(f"another workload runs as {_key(run)}")
-            known.secrets = secrets
-            known.submits += 1
+                raise AlreadyExists(f"the run {_key(run)} is another one", reason="RUN_EXISTS")
             return
         tasks = {
             TaskKey(group.role, index): TaskStatus(
@@ -229,110 +268,106 @@ class FakeDriver(Driver):
             for group in workload.groups
             for index in range(group.replicas)
         }
-        self.backend.runs[_key(run)] = FakeRun(workload, run, tasks, secrets=secrets)
-        self.backend._ring(_key(run))
+        taken, own = Run(), Workload()
+        taken.CopyFrom(run)
+        own.CopyFrom(workload)
+        backend.runs[_key(run)] = FakeRun(taken, own, dict(secrets), tasks)
+        backend.wake(run)
+        if backend.automatic:
+            for task in tasks:
+                backend.observe(_key(run), *task, TaskState.TASK_STATE_RUNNING)
 
     async def get(self, run: Run) -> Observation:
-        """How a run stands."""
-        self.backend.check()
-        return _observation(self._find(run))
+        """Returns how a run stands."""
+        await self.backend.enter("get", run)
+        return self._known(run).observation()
 
     async def watch(self, control_plane_id: str) -> AsyncIterator[Observation | Synced | Gone]:
-        """Every change, in order."""
-        event, changed = self.backend.listen()
-        try:
-            self.backend.check()
-            known = {}
-            for key, found in list(self.backend.runs.items()):
-                if found.run.control_plane_id == control_plane_id:
-                    known[key] = found.run
-                    yield _observation(found)
-            yield Synced()
-            while True:
-                await event.wait()
-                event.clear()
-                self.backend.check()
-                while changed:
-                    key = changed.pop(0)
-                    current = self.backend.runs.get(key)
-                    if current is not None:
-                        known[key] = current.run
-                        yield _observation(current)
-                    elif key in known:
-                        yield Gone(known.pop(key))
-        finally:
-            self.backend.unlisten(event)
+        """Yields every run, `Synced`, then changes; fails while there is an outage."""
+        backend = self.backend
+        await backend.enter()
+        _, position = backend.since(0)
+        for known in tuple(backend.runs.values()):
+            if known.run.control_plane_id == control_plane_id:
+                yield known.observation()
+        yield Synced()
+        while True:
+            await backend.enter()
+            changed, position = backend.since(position)
+            for run in changed:
+                if run.control_plane_id == control_plane_id:
+                    now = backend.runs.get(_key(run))
+                    yield Gone(run) if now is None else now.observation()
+            if not changed:
+                await backend.changed()
 
     async def logs(
         self, run: Run, task: TaskKey, stream: LogStream.ValueType, offset: int, follow: bool
     ) -> AsyncIterator[LogChunk | LogGap]:
-        """What was written, from an offset on."""
-        event, _ = self.backend.listen()
-        try:
-            while True:
-                self.backend.check()
-                found = self._find(run)
-                if task not in found.tasks:
-                    raise NotFound(f"the run has no task {task}")
-                over = found.tasks[task].state in _OVER
-                data = bytes(found.output.get((task, stream), b"")[offset : offset + MAX_CHUNK])
-                if data:
-                    yield LogChunk(offset=offset, data=data)
-                    offset += len(data)
-                elif over or not follow:
-                    return
-                else:
-                    await event.wait()
-                    event.clear()
-        finally:
-            self.backend.unlisten(event)
+        """Yields what was written."""
+        known = self._known(run)
+        if TaskKey(*task) not in known.tasks:
+            raise NotFound(f"there is no task {task}", reason="TASK_NOT_FOUND")
+        while True:
+            await self.backend.enter()
+            ended = known.tasks[TaskKey(*task)].state in _ENDED
+            for piece in _pieces(known.output.get((TaskKey(*task), stream), []), offset):
+                offset = piece.offset + _length(piece)
+                yield piece
+            if ended or not follow:
+                return
+            await self.backend.changed()
 
     async def stop(self, run: Run, tasks: Sequence[TaskKey] = (), *, grace: timedelta) -> None:
-        """Notes the stop; an obedient backend's tasks are CANCELLED at once."""
-        self.backend.check()
-        found = self.backend.runs.get(_key(run))
-        if found is None:
+        """Notes it; an obedient backend ends the tasks at once."""
+        await self.backend.enter("stop", run)
+        known = self.backend.runs.get(_key(run))
+        if known is None:
             return
-        found.stops.append((tuple(tasks), grace))
-        for key in tasks or list(found.tasks):
-            if self.backend.obedient and found.tasks[key].state not in _OVER:
-                self.backend.set(
-                    run.experiment_uid,
-                    key.role,
-                    key.index,
-                    TaskState.TASK_STATE_CANCELLED,
-                    attempt=run.attempt,
-                    reason="Stopped",
-                )
+        known.stops.append((tuple(tasks), grace))
+        for key, status in tuple(known.tasks.items()):
+            wanted = not tasks or key in tasks
+            if self.backend.obedient and wanted and status.state not in _ENDED:
+                cancelled = TaskState.TASK_STATE_CANCELLED
+                self.backend.observe(_key(run), *key, cancelled, reason="Stopped")
 
     async def delete(self, run: Run) -> None:
         """Removes a run."""
-        self.backend.check()
-        if self.backend.runs.pop(_key(run), None) is not None:
-            self.backend.deleted.append(_key(run))
-            self.backend._ring(_key(run))
+        await self.backend.enter("delete", run)
+        if _key(run) in self.backend.runs:
+            self.backend.vanish(_key(run))
 
-    def _find(self, run: Run) -> FakeRun:
-        found = self.backend.runs.get(_key(run))
-        if found is None:
+    def _known(self, run: Run) -> FakeRun:
+        known = self.backend.runs.get(_key(run))
+        if known is None:
             raise NotFound(f"there is no run {_key(run)}", reason="RUN_NOT_FOUND")
-        return found
+        return known
 
 
-class FakePlugin:
-    """Registers the fake driver: `PluginManager.register(FakePlugin())`."""
-
-    @hookimpl
-    def subgrpc_register_drivers(self) -> Mapping[str, type[Driver]]:
-        """The driver `fake`."""
-        return {"fake": FakeDriver}
-
-
-def _key(run: Run) -> _Key:
+def _key(run: Run) -> RunKey:
     return run.experiment_uid, run.attempt
 
 
-def _observation(found: FakeRun) -> Observation:
-    observation = Observation(run=found.run)
-    observation.tasks.extend(found.tasks.values())
-    return observation
+def _length(piece: LogChunk | LogGap) -> int:
+    return len(piece.data) if isinstance(piece, LogChunk) else piece.length
+
+
+def _pieces(output: Sequence[bytes | int], offset: int) -> list[LogChunk | LogGap]:
+    """The output from an offset on, as chunks and gaps."""
+    pieces: list[LogChunk | LogGap] = []
+    position = 0
+    for item in tuple(output):
+        length = item if isinstance(item, int) else len(item)
+        skip = min(max(0, offset - position), length)
+        position += length
+        start = position - length + skip
+        if isinstance(item, int):
+            if length > skip:
+                pieces.append(LogGap(offset=start, length=length - skip, message="lost"))
+            continue
+        rest = item[skip:]
+        pieces += [
+            LogChunk(offset=start + at, data=rest[at : at + _CHUNK])
+            for at in range(0, len(rest), _CHUNK)
+        ]
+    return pieces

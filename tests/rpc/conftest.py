@@ -147,9 +147,9 @@ class Fake:
     def __init__(self) -> None:
         self.backend = FakeBackend()
 
-    def away(self) -> None:
+    def hold(self) -> None:
         """Called before the server starts: its experiments stay as the test makes them."""
-        self.backend.outage = "the backend is away"
+        self.backend.holding = True
 
     def refuse(self, text: str) -> None:
         """From now on every workload is objected to."""

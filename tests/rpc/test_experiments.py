@@ -195,7 +195,7 @@ async def test_an_old_etag_is_refused(api: Any, refused: Any) -> None:
 
 
 async def test_what_never_started_is_cancelled_at_once(running: Any) -> None:
-    running.backend.away()
+    running.backend.hold()
     api = running.api(await running.server())
     made = await api.create()
     request = pb.CancelExperimentRequest(name=made.name, message="not today")

@@ -25,8 +25,8 @@ COMPLETE = pb.BOOKMARK_TYPE_INITIAL_STATE_COMPLETE
 
 @pytest.fixture
 def quiet(backend: Any) -> None:
-    """The cluster is away: experiments stay as the test makes them."""
-    backend.away()
+    """The backend is slow: experiments stay as the test makes them."""
+    backend.hold()
 
 
 async def initial(watch: Any) -> list[pb.WatchExperimentsResponse]:
