@@ -104,13 +104,15 @@ def advance(
     step.ended = all(view.state in ("succeeded", "failed", "cancelled") for view in views)
     target = step.experiment
     count_roles(target, tasks)
+    if not target.HasField("start_time") and (started := first_start(tasks)) is not None:
+        target.start_time.CopyFrom(started)
     failure = verdict.first_failure
     if failure is not None and not target.HasField("first_failure"):
         _set_failure(target, next(t for t in tasks if _is(t, failure)))
     if not step.ended:
         step.stop = [TaskKey(view.role, view.index) for view in verdict.stop]
         if not stopping:
-            _progress(step, tasks, observation, now)
+            _progress(step, tasks, observation)
     elif experiment.state == api.EXPERIMENT_STATE_DELETING:
         pass
     elif experiment.state == api.EXPERIMENT_STATE_CANCELLING:
@@ -193,9 +195,7 @@ def event(
     )
 
 
-def _progress(
-    step: Step, tasks: Sequence[TaskStatus], observation: Observation, now: Timestamp
-) -> None:
+def _progress(step: Step, tasks: Sequence[TaskStatus], observation: Observation) -> None:
     """The state of an attempt with tasks that are not over."""
     experiment = step.experiment
     if experiment.state in (api.EXPERIMENT_STATE_CANCELLING, api.EXPERIMENT_STATE_DELETING):
@@ -220,8 +220,6 @@ def _progress(
     if state == experiment.state:
         return
     experiment.state = state
-    if state == api.EXPERIMENT_STATE_RUNNING:
-        experiment.start_time.CopyFrom(first_start(tasks) or now)
     step.events.append(event(experiment, "StateChanged", observation.reason, observation.message))
 
 

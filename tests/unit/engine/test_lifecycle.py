@@ -81,6 +81,13 @@ def test_one_task_decides_the_state(observed: int, state: int) -> None:
     assert step(make(), task(observed)).experiment.state == state
 
 
+def test_a_run_that_ended_unseen_knows_when_it_started() -> None:
+    """A task that is over before anybody saw it run still gives its start."""
+    ended = task(SUCCEEDED, end=9)
+    ended.start_time.seconds = 8
+    assert step(make(), ended).experiment.start_time.seconds == 8
+
+
 def test_a_waiting_run_says_why() -> None:
     """What the driver says of a run that waits is the experiment's reason and message."""
     result = step(make(), task(QUEUED), reason="WaitingForResources", message="needs 4 cpu")
