@@ -68,6 +68,7 @@ def build_workload(
         )
         target.resources.CopyFrom(default_request)
         target.resources.MergeFrom(group.resources)
+        target.limits.CopyFrom(group.resources)
         # The group's variables come last: they win.
         for source in (spec.env, group.env):
             _add_env(source, team, target.env, target.secret_env)

@@ -28,6 +28,7 @@ def test_defaults_are_filled_in() -> None:
     assert (group.role, group.replicas) == ("main", 1)
     assert list(group.args) == ["/bin/sh", "-c", "exit 3"]
     assert (group.resources.cpu, group.resources.memory) == ("2", "128Mi")
+    assert (group.limits.cpu, group.limits.memory) == ("2", "")
     assert build(experiment).termination_grace_period.seconds == 10
 
 

@@ -163,6 +163,7 @@ class WorkloadGroup(_message.Message):
     ENV_FIELD_NUMBER: _builtins.int
     SECRET_ENV_FIELD_NUMBER: _builtins.int
     RESOURCES_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
     role: _builtins.str
     """The role."""
     replicas: _builtins.int
@@ -183,7 +184,15 @@ class WorkloadGroup(_message.Message):
 
     @_builtins.property
     def resources(self) -> _types_pb2.Resources:
-        """What each task needs; never empty."""
+        """What each task counts for in admission: what the spec asks for, and the
+        cluster's default where it asks for nothing; never empty.
+        """
+
+    @_builtins.property
+    def limits(self) -> _types_pb2.Resources:
+        """What each task may use at most, where the backend can enforce it: only
+        what the spec asks for. Nobody is killed for exceeding a default.
+        """
 
     def __init__(
         self,
@@ -194,10 +203,11 @@ class WorkloadGroup(_message.Message):
         env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         secret_env: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         resources: _types_pb2.Resources | None = ...,
+        limits: _types_pb2.Resources | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["resources", b"resources"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "resources", b"resources"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "env", b"env", "replicas", b"replicas", "resources", b"resources", "role", b"role", "secret_env", b"secret_env"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "env", b"env", "limits", b"limits", "replicas", b"replicas", "resources", b"resources", "role", b"role", "secret_env", b"secret_env"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""The driver `local`: tasks as processes of the server's own host."""
