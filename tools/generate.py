@@ -1,8 +1,9 @@
 """Generates the Python code of the protos into a folder (default: the source tree).
 
-    .venv/bin/python tools/generate.py [--check]
+    .venv/bin/python tools/generate.py [--check | --third-party]
 
-`--check` generates into a temporary folder and fails if the checked-in code differs.
+`--check` generates into a temporary folder and fails if the checked-in code differs;
+`--third-party` only brings the protos that ours import into build/protos, where buf wants them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def copy_third_party() -> None:
     """Copies google/api and google/rpc protos out of the wheel googleapis-common-protos."""
     for package in ("google.api", "google.rpc"):
         spec = find_spec(package)
-        assert spec is not None and spec.submodule_search_locations is not None, package
+        assert spec is not None, package
+        assert spec.submodule_search_locations is not None, package
         source = Path(next(iter(spec.submodule_search_locations)))
         target = THIRD_PARTY / package.replace(".", "/")
         target.mkdir(parents=True, exist_ok=True)
@@ -36,7 +38,9 @@ def copy_third_party() -> None:
 
 def generate(out: Path) -> None:
     """Runs protoc (the oldest supported, in .venv-generate) with the typing plug-ins of .venv."""
-    protos = sorted(str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("*.proto"))
+    protos = sorted(
+        str(path.relative_to(ROOT / "proto")) for path in (ROOT / "proto").rglob("*.proto")
+    )
     services = [proto for proto in protos if proto.endswith("_service.proto")]
     base = [str(GENERATOR), "-m", "grpc_tools.protoc", "-Iproto", "-Ibuild/protos"]
     typed = Path(sys.executable).parent
@@ -45,7 +49,7 @@ def generate(out: Path) -> None:
             *base,
             f"--plugin=protoc-gen-mypy={typed}/protoc-gen-mypy",
             f"--python_out={out}",
-            f"--mypy_out={out}",
+            f"--mypy_out=quiet:{out}",
             *protos,
         ],
         cwd=ROOT,
@@ -56,7 +60,7 @@ def generate(out: Path) -> None:
             *base,
             f"--plugin=protoc-gen-mypy_grpc={typed}/protoc-gen-mypy_grpc",
             f"--grpc_python_out={out}",
-            f"--mypy_grpc_out={out}",
+            f"--mypy_grpc_out=quiet:{out}",
             *services,
         ],
         cwd=ROOT,
@@ -74,11 +78,16 @@ def generated(root: Path) -> set[Path]:
 
 
 def main() -> int:
+    """Generates, or compares; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    check = parser.parse_args().check
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true")
+    mode.add_argument("--third-party", action="store_true")
+    options = parser.parse_args()
     copy_third_party()
-    if not check:
+    if options.third_party:
+        return 0
+    if not options.check:
         generate(ROOT)
         return 0
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +102,12 @@ def main() -> int:
             or not filecmp.cmp(fresh / name, ROOT / name, shallow=False)
         ]
     if stale:
-        print("not what the protos generate; run `make generate`:", *stale, sep="\n  ", file=sys.stderr)
+        print(
+            "not what the protos generate; run `make generate`:",
+            *stale,
+            sep="\n  ",
+            file=sys.stderr,
+        )
     return bool(stale)
 
 
