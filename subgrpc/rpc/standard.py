@@ -13,6 +13,8 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from grpc_channelz.v1 import channelz, channelz_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
@@ -53,7 +55,7 @@ def add_diagnostics(server: grpc.aio.Server, services: Sequence[str], gate: Gate
     names = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME, CHANNELZ)
     recorder = _Recorder()
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-        reflection.aio.ReflectionServicer(names), recorder
+        reflection.aio.ReflectionServicer(names, pool=_Symbols()), recorder
     )
     channelz_pb2_grpc.add_ChannelzServicer_to_server(channelz.aio.ChannelzServicer(), recorder)
     for service, handlers in recorder.services.items():
@@ -61,6 +63,30 @@ def add_diagnostics(server: grpc.aio.Server, services: Sequence[str], gate: Gate
             name: _guarded(f"{service}/{name}", each, gate) for name, each in handlers.items()
         }
         add_handlers(server, service, guarded)
+
+
+class _Symbols:
+    """The default descriptor pool, which finds methods too: protobuf's own does not by name."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(descriptor_pool.Default(), name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - protobuf's
+        """The file of a message, enum, service, or method.
+
+        Raises:
+            KeyError: there is no such thing.
+        """
+        pool: Any = descriptor_pool.Default()
+        try:
+            file: FileDescriptor = pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            descriptor: ServiceDescriptor = pool.FindServiceByName(service)
+            if method not in descriptor.methods_by_name:
+                raise
+            return descriptor.file
+        return file
 
 
 class _Recorder:

@@ -100,6 +100,10 @@ async def test_reflection_knows_every_service_and_all_it_needs(api: Any) -> None
         for raw in found.file_descriptor_response.file_descriptor_proto
     }
     assert {"subgrpc/v1/experiment_service.proto", "subgrpc/v1/spec.proto"} <= files
+    method = await ask(file_containing_symbol=f"{SERVICES[0]}.GetExperiment")
+    assert method.HasField("file_descriptor_response")
+    for nothing in (f"{SERVICES[0]}.NoSuchMethod", "no.such.Service.Method", "nonsense"):
+        assert (await ask(file_containing_symbol=nothing)).HasField("error_response")
 
 
 async def test_channelz_shows_this_server(api: Any) -> None:
