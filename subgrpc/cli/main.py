@@ -81,6 +81,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
+    # gRPC's core writes lines of its own to stderr about what we report ourselves.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character must not end a command.
