@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from subgrpc.errors import OutOfRange
-from subgrpc.filters import Filter, micros
+from subgrpc.filters import Filter
 from subgrpc.metastore import Change, Metastore
 from subgrpc.services import wire
 from subgrpc.services.experiment_changes import TERMINAL
@@ -27,8 +27,8 @@ BATCH: Final = 64
 """Changes that a watcher holds at a time: what one that does not read keeps from being freed."""
 
 
-Place = tuple[int, str]
-"""Where an experiment comes in the initial state, oldest first: create_time in µs, and uid."""
+Place = str
+"""Where an experiment comes in the initial state: its uid, by which snapshots are ordered."""
 
 
 class Position(NamedTuple):
@@ -41,7 +41,7 @@ class Position(NamedTuple):
     """
 
     revision: int = 0
-    known: Place | None = (0, "")
+    known: Place | None = ""
     matched: bool = False
 
 
@@ -135,20 +135,16 @@ class Cursor:
         snapshot = self._store.snapshot(self._view.team, self._view.filter)
         if self._pending is not None:
             self._pending.begin(snapshot.revision)
-        if known is not None and known[0]:
+        if known:
             # What was sent before the watcher broke off is brought up to date first.
             async for frame in self._catch_up(snapshot.revision, known):
                 yield frame
-        furthest = known
         async for body in snapshot.items:
             if self._pending is not None:
                 self._pending.see(body)
-            if known is None or furthest is None or (place := _place(body)) <= known:
+            if known is None or (place := parse(body).uid) <= known:
                 continue
-            # Those that changed while the snapshot was read come last, out of order. A watcher
-            # that breaks off before them gets those changes when it goes on.
-            furthest = max(furthest, place)
-            self.position = Position(snapshot.revision, furthest, True)
+            self.position = Position(snapshot.revision, place, True)
             yield self._frame(api.CHANGE_TYPE_ADDED, body, snapshot.revision)
         if known is not None:
             self.position = self.position._replace(revision=snapshot.revision, known=None)
@@ -185,7 +181,7 @@ class Cursor:
             for index, change in enumerate(changes):
                 if change.revision > revision:
                     return
-                seen = _place(change.after or change.before or b"") <= known
+                seen = change.uid <= known
                 frame = self._advance(change, _is_last(changes, index), silent=not seen)
                 if frame is not None:
                     yield frame
@@ -227,7 +223,7 @@ class Cursor:
 
     def _token(self) -> bytes:
         revision, known, matched = self.position
-        place = "" if known is None else f" {known[0]} {known[1]}"
+        place = "" if known is None else f" {known}"
         payload = f"{revision} {matched:d}{place}"
         return wire.length_delimited(1, self._sealer.seal(payload.encode()).encode())
 
@@ -241,13 +237,8 @@ def parse(body: bytes) -> Experiment:
 def _opened(sealer: Sealer, token: str) -> Position:
     payload = sealer.open(token, reason="RESUME_TOKEN_INVALID", field="resume_token")
     revision, matched, *place = payload.decode().split(" ")
-    known = (int(place[0]), place[1]) if place else None
+    known = place[0] if place else None
     return Position(int(revision), known, matched == "1")
-
-
-def _place(body: bytes) -> Place:
-    experiment = parse(body)
-    return micros(experiment.create_time), experiment.uid
 
 
 def _is_last(changes: list[Change], index: int) -> bool:
