@@ -140,7 +140,7 @@ class LocalDriver(Driver):
         if known is None:
             with disk():
                 known = self._runs.create(workload)
-        elif known.deleting:
+        elif known.deleting or known.vanished:
             raise Unavailable(f"the run {run_key(run)} is being deleted", reason="DELETING")
         elif not _same_work(known.workload, workload):
             text = f"the run {run_key(run)} was submitted before with a different workload"
@@ -178,7 +178,8 @@ class LocalDriver(Driver):
         self, run: Run, task: TaskKey, stream: LogStream.ValueType, offset: int, follow: bool
     ) -> AsyncIterator[LogChunk | LogGap]:
         """Yields what the task wrote to a stream, from its file."""
-        found = self._known(run).tasks.get(TaskKey(*task))
+        known = self._known(run)
+        found = known.tasks.get(TaskKey(*task))
         if found is None:
             raise NotFound(f"the run {run_key(run)} has no task {task}", reason="TASK_NOT_FOUND")
         name = files.STDERR if stream == LogStream.LOG_STREAM_STDERR else files.STDOUT
@@ -190,7 +191,8 @@ class LocalDriver(Driver):
                     found.folder / name,
                     offset,
                     notifier=self._notifier if follow else None,
-                    ended=lambda: found.ended,
+                    # Of a run that vanished no task ever ends.
+                    ended=lambda: found.ended or self._runs.get(known.key) is not known,
                     bell=bell,
                 ):
                     yield piece
@@ -290,9 +292,7 @@ class LocalDriver(Driver):
     def _look_at_all(self) -> None:
         for run in self._runs:
             if not run.folder.exists() and not run.deleting:
-                _log.error("run.vanished", folder=str(run.folder))
-                self._runs.forget(run)
-                self._publish(run)
+                run.vanished = True  # see `_bury_vanished`
                 continue
             for task in run.tasks.values():
                 self._supervision.look(run, task)
@@ -305,6 +305,18 @@ class LocalDriver(Driver):
                 if not task.watched and not task.ended:
                     self._supervision.look(run, task)
 
+    async def _bury_vanished(self) -> None:
+        """Says of runs whose folder was removed that they are gone, once none of them runs."""
+        for run in [run for run in self._runs if run.vanished and not run.deleting]:
+            _log.error("run.vanished", folder=str(run.folder))
+            tasks = [task for task in run.tasks.values() if not task.ended]
+            if not all([await self._supervision.destroy(run, task) for task in tasks]):
+                continue  # tried again with the next tick
+            self._runs.forget(run)
+            self._publish(run)
+            for bell in [bell for task in run.tasks.values() for bell in task.bells]:
+                bell.set()
+
     async def _tick(self) -> None:
         ticks = 0
         while True:
@@ -315,6 +327,7 @@ class LocalDriver(Driver):
                 self._look_at_unwatched() if ticks % _LOOK_AT_ALL else self._look_at_all()
             except OSError as error:
                 _log.warning("local.look", error=str(error))
+            await self._bury_vanished()
             self._pump()
             if ticks % _EXPLAIN_ALL == 0:
                 for run in self._queue.explain(everyone=True):

@@ -37,7 +37,8 @@ class Queue:
         """Gives resources to all runs that may start now, and returns them.
 
         Raises:
-            OSError: the disk is full, for example; the run at the head goes on waiting.
+            OSError: the disk is full, for example; the run at the head goes on waiting. Only if
+                no run was given anything: those that were have to be started.
         """
         placed: list[LocalRun] = []
         for run in tuple(self._runs):
@@ -47,7 +48,12 @@ class Queue:
                 if time.monotonic() < self._hold_until:
                     break
             elif run.demand.fits(self._ledger.free):
-                self._give(run)
+                try:
+                    self._give(run)
+                except OSError:
+                    if placed:
+                        break
+                    raise
                 self._runs.remove(run)
                 placed.append(run)
             else:

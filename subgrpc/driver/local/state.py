@@ -55,6 +55,7 @@ class LocalRun:
         secrets: the secrets' values; None until the server has handed them over again.
         placed: its tasks were given resources.
         deleting: it is being removed.
+        vanished: somebody has removed its folder.
         message: why it waits, for a person.
         over: set when every task has ended.
     """
@@ -67,6 +68,7 @@ class LocalRun:
     secrets: Mapping[str, bytes] | None = None
     placed: bool = False
     deleting: bool = False
+    vanished: bool = False
     message: str = ""
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
