@@ -258,7 +258,11 @@ class FakeDriver(Driver):
         await self.validate(workload)
         known = backend.runs.get(_key(run))
         if known is not None:
-            if known.workload != workload:
+            own = Workload()
+            own.CopyFrom(workload)
+            own.ClearField("labels")  # they may have been changed since
+            own.labels.update(known.workload.labels)
+            if known.workload != own:
                 raise AlreadyExists(f"the run {_key(run)} is another one", reason="RUN_EXISTS")
             return
         tasks = {
@@ -310,6 +314,8 @@ class FakeDriver(Driver):
             raise NotFound(f"there is no task {task}", reason="TASK_NOT_FOUND")
         while True:
             await self.backend.enter()
+            if self.backend.runs.get(_key(run)) is not known:
+                raise NotFound(f"there is no run {_key(run)} any more", reason="RUN_NOT_FOUND")
             ended = known.tasks[TaskKey(*task)].state in _ENDED
             for piece in _pieces(known.output.get((TaskKey(*task), stream), []), offset):
                 offset = piece.offset + _length(piece)
