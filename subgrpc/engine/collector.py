@@ -36,9 +36,14 @@ def run_key(run: Run) -> RunKey:
 
 @dataclass(slots=True)
 class _Collection:
-    """One attempt's collection: its journal, and a task for every stream that is being read."""
+    """One attempt's collection: its journal, and a task for every stream that is being read.
+
+    Attributes:
+        sealing: the journal is being sealed in a thread, which cannot be cancelled.
+    """
 
     writer: JournalWriter
+    sealing: asyncio.Task[None] | None = None
     readers: dict[tuple[TaskKey, int], asyncio.Task[None]] = field(default_factory=dict)
 
 
@@ -83,7 +88,8 @@ class LogCollector:
         """
         self.ensure(run, ())
         collection = self._collections[run_key(run)]
-        await asyncio.to_thread(collection.writer.seal)
+        collection.sealing = asyncio.create_task(asyncio.to_thread(collection.writer.seal))
+        await asyncio.shield(collection.sealing)
         collection.writer.close()
         del self._collections[run_key(run)]
 
@@ -141,4 +147,6 @@ async def _end(collection: _Collection) -> None:
     for reader in collection.readers.values():
         reader.cancel()
     await asyncio.gather(*collection.readers.values(), return_exceptions=True)
+    if collection.sealing is not None:
+        await asyncio.gather(collection.sealing, return_exceptions=True)
     collection.writer.close()
