@@ -18,12 +18,20 @@ import structlog
 from subgrpc import names
 from subgrpc.config import ClusterSettings
 from subgrpc.driver import ClusterConfig, Driver, DriverDescription, Gone, Observation
+from subgrpc.engine.absent import Caretaker
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Context
 from subgrpc.engine.reconcile import Reconciler
 from subgrpc.engine.record import ClusterRecord
 from subgrpc.engine.workqueue import WorkQueue
-from subgrpc.errors import Aborted, FieldViolation, InvalidSpec, SubgrpcError, Unavailable
+from subgrpc.errors import (
+    Aborted,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidSpec,
+    SubgrpcError,
+    Unavailable,
+)
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Fence, Metastore
 from subgrpc.plugins import PluginManager
@@ -65,8 +73,9 @@ class ClusterController:
     """Leads one cluster from `start` to `stop`."""
 
     def __init__(
-        self, name: str, settings: ClusterSettings, parts: Parts, *, default: bool
+        self, name: str, settings: ClusterSettings | None, parts: Parts, *, default: bool
     ) -> None:
+        """Settings are None for a cluster that has experiments, but is configured no more."""
         self.name = name
         self.ready = asyncio.Event()
         """Set once the first try to start the driver has come to an end, well or not."""
@@ -84,7 +93,7 @@ class ClusterController:
         """An experiment of this cluster was changed."""
         self._queue.add(uid)
         if self._driver is None:
-            self._waiting.add(uid)  # nobody works: `_explain_waiting` says so
+            self._waiting.add(uid)  # nobody works: see `_attend_waiting`
 
     async def start(self) -> None:
         """Takes the lease, publishes the cluster and begins to lead it."""
@@ -92,7 +101,7 @@ class ClusterController:
         epoch = await store.write_unversioned(lambda tx: tx.acquire_lease(self.name, holder))
         cluster = Cluster(
             name=names.cluster_name(self.name),
-            driver=self._settings.driver,
+            driver=self._settings.driver if self._settings else "",
             default=self._default,
             health=ClusterHealth.CLUSTER_HEALTH_STARTING,
         )
@@ -109,7 +118,7 @@ class ClusterController:
         self._queue.close()
 
     async def validate(self, experiment: Experiment) -> None:
-        """Asks the driver whether it can run an experiment; none that is not there yet.
+        """Asks the driver whether it can run an experiment; not if it is away: it is asked again.
 
         Raises:
             InvalidSpec: it never can; field paths start at `experiment.spec`.
@@ -128,17 +137,20 @@ class ClusterController:
         except InvalidSpec as error:
             violations = [_in_spec(each, self._driver.name) for each in error.violations]
             raise InvalidSpec(violations=violations, reason=error.reason) from error
+        except Unavailable as error:
+            _log.warning("cluster.validate", cluster=self.name, error=error.message)
 
     async def _lead(self, fence: Fence) -> None:
         try:
             backoff = FIRST_BACKOFF
+            caretaker = Caretaker(self._parts.store, self._parts.journals, fence)
             while True:
                 began = time.monotonic()
                 await self._lead_until_failure(fence)
                 self.ready.set()
                 if time.monotonic() - began > LAST_BACKOFF:
                     backoff = FIRST_BACKOFF
-                await self._explain_waiting(backoff)
+                await self._attend_waiting(caretaker, backoff)
                 backoff = min(backoff * 2, LAST_BACKOFF)
         except Aborted as error:
             _log.error("cluster.lease_lost", cluster=self.name, error=error.message)
@@ -158,14 +170,24 @@ class ClusterController:
             _log.exception("cluster.failed", cluster=self.name)
             await self._record.fails("DriverError", f"{type(error).__name__}: {error}")
 
-    async def _explain_waiting(self, seconds: float) -> None:
-        """Waits; experiments that come meanwhile are told why nothing happens."""
+    async def _attend_waiting(self, caretaker: Caretaker, seconds: float) -> None:
+        """Waits; experiments get what needs no driver, and new ones are told why they wait."""
         until = time.monotonic() + seconds
+        try:
+            await caretaker.attend(self._parts.store.unsettled(self.name))
+        except Unavailable as error:
+            _log.warning("cluster.attend", cluster=self.name, error=error.message)
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, EXPLAIN_EVERY))
             waiting, self._waiting = self._waiting, set()
-            if waiting:
+            if not waiting:
+                continue
+            try:
+                await caretaker.attend(waiting)
                 await self._record.explain(waiting)
+            except Unavailable as error:
+                self._waiting |= waiting
+                _log.warning("cluster.attend", cluster=self.name, error=error.message)
 
     async def _work_with_driver(self, fence: Fence) -> None:
         """Runs the cluster's experiments until something fails."""
@@ -185,6 +207,7 @@ class ClusterController:
                 collector=collector,
             )
             self._driver = driver
+            self._waiting.clear()  # the watch's first sync has all of them worked on
             reconciler = Reconciler(context)
             await _first_failure(
                 [
@@ -199,6 +222,9 @@ class ClusterController:
             await driver.close()
 
     async def _open_driver(self) -> Driver:
+        if self._settings is None:
+            text = "it is not configured any more; its experiments wait until it is again"
+            raise FailedPrecondition(text, reason="NOT_CONFIGURED")
         data_dir = self._parts.data_dir / self.name
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         kind = self._parts.plugins.driver(self._settings.driver)

@@ -27,29 +27,26 @@ class Memory:
     Attributes:
         observed: the latest observation, by experiment uid.
         submitted: runs that this process has submitted.
-        missed: how often in a row the backend did not know a run, by experiment uid.
+        missed: when (loop time) the backend first said that it does not know a run, if it has
+            not shown it since.
         stop_asked: when (loop time) a stop of the run is to be asked for again, by run and by
             whether it was of all tasks.
     """
 
     observed: dict[str, Observation] = field(default_factory=dict)
     submitted: set[RunKey] = field(default_factory=set)
-    missed: dict[str, int] = field(default_factory=dict)
+    missed: dict[RunKey, float] = field(default_factory=dict)
     stop_asked: dict[tuple[RunKey, bool], float] = field(default_factory=dict)
 
     def forget_run(self, run: Run) -> None:
         """Forgets a run that is settled."""
         self.submitted.discard(run_key(run))
+        self.missed.pop(run_key(run), None)
         for every in (False, True):
             self.stop_asked.pop((run_key(run), every), None)
         observation = self.observed.get(run.experiment_uid)
         if observation is not None and observation.run.attempt == run.attempt:
             del self.observed[run.experiment_uid]
-
-    def forget(self, uid: str) -> None:
-        """Forgets an experiment that is gone."""
-        self.observed.pop(uid, None)
-        self.missed.pop(uid, None)
 
 
 @dataclass(slots=True)
@@ -84,6 +81,11 @@ class Context:
             driver=self.driver.name,
             default_request=self.description.default_request,
         )
+
+    def forget(self, uid: str) -> None:
+        """Forgets an experiment with which nothing is left to do."""
+        self.memory.observed.pop(uid, None)
+        self.queue.cancel(uid)
 
     def read_secrets(self, workload: Workload) -> Mapping[str, bytes]:
         """The values of a workload's secrets, by reference.

@@ -18,7 +18,13 @@ from subgrpc.engine.context import (
     timestamp,
     unwanted,
 )
-from subgrpc.engine.start import queue_timeout_message, queue_timeout_over, submit
+from subgrpc.engine.start import (
+    give_up,
+    hand_over,
+    queue_timeout_message,
+    queue_timeout_over,
+    submit,
+)
 from subgrpc.engine.tasks import lose_tasks, never_started
 from subgrpc.errors import NotFound
 from subgrpc.metastore import AttemptRow, Transaction
@@ -41,13 +47,10 @@ async def drive(context: Context, experiment: Experiment, row: AttemptRow) -> No
         return
     if _waits_unsubmitted(context, run, observation) and not unwanted(experiment, row):
         # The server was started anew: the driver gets the run again, with its secrets.
-        await submit(context, experiment, row)
+        await hand_over(context, experiment, row)
     step = await _apply(context, experiment, row, observation)
     if step is None:
         return
-    started = [key_of(task) for task in observation.tasks if _has_output(task)]
-    if started:
-        context.collector.ensure(run, started)
     if step.ended:
         context.queue.add(experiment.uid)
     elif unwanted(step.experiment, row):
@@ -56,6 +59,10 @@ async def drive(context: Context, experiment: Experiment, row: AttemptRow) -> No
         await _stop(context, run, step.stop, step.experiment)
     elif step.experiment.state <= api.EXPERIMENT_STATE_STARTING:
         await _end_long_wait(context, step.experiment, row)
+    # Last: a disk that is full for the journal must not keep anything from being stopped.
+    started = [key_of(task) for task in observation.tasks if _has_output(task)]
+    if started:
+        context.collector.ensure(run, started)
 
 
 async def _look(
@@ -78,8 +85,8 @@ async def _look(
         await submit(context, experiment, row)
         context.queue.add(uid)
         return None
-    memory.missed.pop(uid, None)
-    memory.observed[uid] = observation
+    # Not kept as observed: what the watch said while we waited for this may be newer.
+    memory.missed.pop(run_key(run), None)
     return observation
 
 
@@ -87,10 +94,10 @@ def _missing(
     context: Context, experiment: Experiment, run: Run, known: Sequence[TaskStatus]
 ) -> Observation | None:
     """The backend says that a run which it had is gone: true when it says so twice."""
-    missed = context.memory.missed.get(experiment.uid, 0) + 1
-    context.memory.missed[experiment.uid] = missed
-    if missed < 2:
-        context.queue.add_later(experiment.uid, SECOND_LOOK)
+    now = asyncio.get_running_loop().time()
+    left = context.memory.missed.setdefault(run_key(run), now) + SECOND_LOOK - now
+    if left > 0:
+        context.queue.add_later(experiment.uid, left)
         return None
     text = f"the backend of {experiment.cluster} no longer knows this run"
     return Observation(run=run, tasks=lose_tasks(experiment, known, text))
@@ -143,7 +150,8 @@ async def _stop(
 ) -> None:
     """Asks for a stop, and again should the tasks be there long after the grace period."""
     key, now = (run_key(run), not tasks), asyncio.get_running_loop().time()
-    if now < context.memory.stop_asked.get(key, now):
+    if (left := context.memory.stop_asked.get(key, now) - now) > 0:
+        context.queue.add_later(run.experiment_uid, left)
         return
     grace = grace_of(experiment)
     await context.driver.stop(run, tasks, grace=grace)
@@ -154,23 +162,11 @@ async def _stop(
 
 async def _end_long_wait(context: Context, experiment: Experiment, row: AttemptRow) -> None:
     """Stops an attempt whose queue_timeout is over."""
-    if not queue_timeout_over(context, experiment, row.create_time):
-        return
-
-    def mutate(tx: Transaction) -> None:
-        current = tx.experiment(row.experiment_uid)
-        stored = tx.attempt(row.experiment_uid, row.number)
-        if current is None or stored is None or stored.end_time is not None:
-            return
-        if current.state <= api.EXPERIMENT_STATE_STARTING:
-            message = queue_timeout_message(current)
-            current.reason, current.message = reasons.QUEUE_TIMEOUT, message
-            stored.stopping = reasons.QUEUE_TIMEOUT
-            tx.save_attempt(stored)
-            tx.save_experiment(current)
-
-    await context.store.write(mutate, fence=context.fence)
-    context.queue.add(experiment.uid)
+    if queue_timeout_over(context, experiment, row.create_time):
+        message = queue_timeout_message(experiment)
+        await give_up(
+            context, row, reasons.QUEUE_TIMEOUT, message, latest=api.EXPERIMENT_STATE_STARTING
+        )
 
 
 def _has_output(task: TaskStatus) -> bool:

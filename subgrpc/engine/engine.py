@@ -52,12 +52,15 @@ class Engine:
             name: ClusterController(name, cluster, parts, default=name == settings.default_cluster)
             for name, cluster in settings.clusters.items()
         }
+        self._former: dict[str, ClusterController] = {}
+        self._starts: set[asyncio.Task[None]] = set()
+        self._parts = parts
         self._pruner: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begins to lead the clusters; waits a little for them to be ready."""
         await self._remove_other_clusters()
-        for controller in self._controllers.values():
+        for controller in self._every_controller():
             await controller.start()
         ready = [asyncio.create_task(each.ready.wait()) for each in self._controllers.values()]
         if ready:
@@ -68,10 +71,11 @@ class Engine:
 
     async def stop(self) -> None:
         """Stops leading. Experiments go on."""
+        await asyncio.gather(*self._starts, return_exceptions=True)
         if self._pruner is not None:
             self._pruner.cancel()
             await asyncio.gather(self._pruner, return_exceptions=True)
-        await asyncio.gather(*(controller.stop() for controller in self._controllers.values()))
+        await asyncio.gather(*(controller.stop() for controller in self._every_controller()))
 
     def wake(self, uid: str) -> None:
         """An experiment was created or changed: it is looked at now."""
@@ -79,9 +83,13 @@ class Engine:
         if raw is None:
             return
         cluster = Experiment.FromString(raw).cluster.removeprefix("clusters/")
-        controller = self._controllers.get(cluster)
-        if controller is not None:
-            controller.wake(uid)
+        controller = self._controllers.get(cluster) or self._former.get(cluster)
+        if controller is None:
+            controller = self._former[cluster] = self._former_cluster(cluster)
+            start = asyncio.create_task(self._start_former(cluster, controller))
+            self._starts.add(start)
+            start.add_done_callback(self._starts.discard)
+        controller.wake(uid)
 
     async def validate(self, cluster: str, experiment: Experiment) -> None:
         """Checks that a cluster is there and that its driver can run an experiment.
@@ -98,18 +106,33 @@ class Engine:
         await controller.validate(experiment)
 
     async def _remove_other_clusters(self) -> None:
-        """Forgets clusters that are no longer configured; their experiments stay."""
+        """Forgets clusters that are no longer configured, unless something waits for them."""
         stored = [Cluster.FromString(raw).name for raw in self._store.list_clusters()]
-        others = [
-            name for name in stored if name.removeprefix("clusters/") not in self._controllers
-        ]
+        others = {name.removeprefix("clusters/") for name in stored} - self._controllers.keys()
+        needed = {name for name in others if self._store.unsettled(name)}
+        for name in sorted(needed):
+            self._former[name] = self._former_cluster(name)
 
         def mutate(tx: Transaction) -> None:
-            for name in others:
+            for name in others - needed:
                 tx.remove_cluster(name)
 
-        if others:
+        if others - needed:
             await self._store.write_unversioned(mutate)
+
+    def _former_cluster(self, name: str) -> ClusterController:
+        return ClusterController(name, None, self._parts, default=False)
+
+    async def _start_former(self, name: str, controller: ClusterController) -> None:
+        """Leads a cluster that is configured no more, since one of its experiments was changed."""
+        try:
+            await controller.start()
+        except Unavailable as error:
+            del self._former[name]  # tried again with the next change
+            _log.warning("cluster.start", cluster=name, error=error.message)
+
+    def _every_controller(self) -> list[ClusterController]:
+        return [*self._controllers.values(), *self._former.values()]
 
     async def _prune(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from subgrpc import names
 from subgrpc.driver import Observation, Run
 from subgrpc.engine import lifecycle
+from subgrpc.engine.collector import run_key
 from subgrpc.engine.context import Context
 from subgrpc.engine.drive import drive
 from subgrpc.engine.settle import remove, settle
@@ -31,7 +32,7 @@ class Reconciler:
     def observe(self, observation: Observation) -> None:
         """Takes what the driver's watch says of a run."""
         uid, memory = observation.run.experiment_uid, self._context.memory
-        memory.missed.pop(uid, None)
+        memory.missed.pop(run_key(observation.run), None)
         memory.observed[uid] = observation
         self._context.queue.add(uid)
 
@@ -57,11 +58,9 @@ class Reconciler:
         """
         context = self._context
         raw = context.store.get_experiment_by_uid(uid)
-        if raw is None:
-            context.memory.forget(uid)
-            return
-        experiment = Experiment.FromString(raw)
-        if experiment.cluster != self._cluster:
+        experiment = Experiment() if raw is None else Experiment.FromString(raw)
+        if experiment.cluster != self._cluster:  # also if it is gone
+            context.forget(uid)
             return
         rows = context.store.attempts(uid)
         current = rows[-1] if rows else None
@@ -80,8 +79,6 @@ class Reconciler:
             )
         elif experiment.state == api.EXPERIMENT_STATE_QUEUED:
             await start_or_wait(context, experiment, current)
-        for row in rows:
-            if row.end_time is not None and not row.settled:
-                await settle(context, row)
-        if experiment.state in lifecycle.TERMINAL and all(row.settled for row in rows):
-            context.memory.forget(uid)  # a late observation of it may have come
+        settled = [await settle(context, row) for row in rows if row.end_time is not None]
+        if experiment.state in lifecycle.TERMINAL and all(settled):
+            context.forget(uid)  # a late observation of it may have come

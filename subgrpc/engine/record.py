@@ -76,7 +76,10 @@ class ClusterRecord:
         def mutate(tx: Transaction) -> None:
             for uid in uids:
                 experiment = tx.experiment(uid)
-                if experiment is not None and experiment.state == EXPERIMENT_STATE_QUEUED:
+                if experiment is None or experiment.state != EXPERIMENT_STATE_QUEUED:
+                    continue
+                attempt = tx.attempt(uid, experiment.attempt)
+                if attempt is None or not attempt.stopping:  # else it says why it is stopped
                     experiment.reason, experiment.message = reasons.CLUSTER_UNHEALTHY, text
                     tx.save_experiment(experiment)
 

@@ -11,13 +11,19 @@ from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.types_pb2 import TaskState, TaskStatus
 
 
-async def settle(context: Context, row: AttemptRow) -> None:
-    """Once all output of an ended attempt is in its journal, its backend is cleaned up."""
+async def settle(context: Context, row: AttemptRow) -> bool:
+    """Once all output of an ended attempt is in its journal, its backend is cleaned up.
+
+    Returns:
+        Whether that is done.
+    """
+    if row.settled:
+        return True
     run = context.run(row)
     known = context.store.task_statuses(row.experiment_uid, row.number)
     context.collector.ensure(run, [key_of(task) for task in known if _may_have_output(task)])
     if not context.collector.finished(run):
-        return
+        return False
     await context.collector.seal(run)
     await context.driver.delete(run)
 
@@ -29,6 +35,7 @@ async def settle(context: Context, row: AttemptRow) -> None:
 
     await context.store.write_unversioned(mutate, fence=context.fence)
     context.memory.forget_run(run)
+    return True
 
 
 async def remove(context: Context, experiment: Experiment, rows: Sequence[AttemptRow]) -> None:
@@ -41,7 +48,7 @@ async def remove(context: Context, experiment: Experiment, rows: Sequence[Attemp
         context.memory.forget_run(run)
     await asyncio.to_thread(context.journals.delete, experiment.uid)
     await context.store.write(lambda tx: tx.delete_experiment(experiment.uid), fence=context.fence)
-    context.memory.forget(experiment.uid)
+    context.forget(experiment.uid)
 
 
 def _may_have_output(task: TaskStatus) -> bool:

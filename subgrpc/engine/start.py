@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from typing import TypeAlias
 
 import structlog
 
@@ -14,6 +16,9 @@ from subgrpc.errors import AlreadyExists, FailedPrecondition, InvalidArgument, N
 from subgrpc.metastore import AttemptRow, Transaction
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
+
+Refusal: TypeAlias = "AlreadyExists | InvalidArgument | NotFound | FailedPrecondition"
+"""Why a workload can never run as it is."""
 
 _log = structlog.get_logger(__name__)
 
@@ -56,51 +61,84 @@ async def start_or_wait(
 
 
 async def submit(context: Context, experiment: Experiment, row: AttemptRow) -> None:
-    """Hands a stored attempt to the driver, which adopts it if it has it already."""
-    run = context.run(row)
-    try:
-        workload = context.workload(experiment, row.number)
-        await context.driver.submit(workload, run, context.read_secrets(workload))
-    except (AlreadyExists, InvalidArgument, NotFound, FailedPrecondition) as error:
-        _log.error("submit.refused", experiment=experiment.name, error=error.message)
+    """Hands a stored attempt that the driver does not have to it, or ends it if it is refused."""
+    error = await _submit(context, experiment, row)
+    if error is not None:
         await _end_refused(context, row, _refusal(error), error.message)
-        return
-    context.memory.submitted.add(run_key(run))
+
+
+async def hand_over(context: Context, experiment: Experiment, row: AttemptRow) -> None:
+    """Gives the driver a run that it has, again; some of its tasks may be running."""
+    error = await _submit(context, experiment, row)
+    if error is not None:
+        await give_up(context, row, _refusal(error), error.message)
+
+
+async def give_up(
+    context: Context,
+    row: AttemptRow,
+    reason: str,
+    message: str,
+    *,
+    latest: api.ExperimentState.ValueType = api.EXPERIMENT_STATE_RUNNING,
+) -> None:
+    """Has an attempt stopped: the experiment FAILED once it is, unless it is beyond `latest`."""
+
+    def mutate(tx: Transaction) -> None:
+        experiment = tx.experiment(row.experiment_uid)
+        stored = tx.attempt(row.experiment_uid, row.number)
+        if experiment is None or stored is None or stored.end_time is not None:
+            return
+        if experiment.state <= latest and not stored.stopping:
+            experiment.reason, experiment.message = reason, message
+            stored.stopping = reason
+            tx.save_attempt(stored)
+            tx.save_experiment(experiment)
+
+    await context.store.write(mutate, fence=context.fence)
+    context.queue.add(row.experiment_uid)
 
 
 async def conclude(
     context: Context, uid: str, state: api.ExperimentState.ValueType, reason: str, message: str
 ) -> None:
     """Ends an experiment that has no attempt under way, unless it changed in the meantime."""
+    await context.store.write(
+        lambda tx: end_idle(tx, uid, state, reason, message), fence=context.fence
+    )
+    context.queue.add(uid)
 
-    def mutate(tx: Transaction) -> None:
-        current = tx.experiment(uid)
-        if current is None:
-            return
-        wanted = (
-            api.EXPERIMENT_STATE_CANCELLING
-            if state == api.EXPERIMENT_STATE_CANCELLED
-            else api.EXPERIMENT_STATE_QUEUED
-        )
-        if current.state != wanted:
-            return
+
+def end_idle(
+    tx: Transaction, uid: str, state: api.ExperimentState.ValueType, reason: str, message: str
+) -> None:
+    """Stores the end of an experiment without an attempt under way, if that is still wanted."""
+    current = tx.experiment(uid)
+    wanted = (
+        api.EXPERIMENT_STATE_CANCELLING
+        if state == api.EXPERIMENT_STATE_CANCELLED
+        else api.EXPERIMENT_STATE_QUEUED
+    )
+    if current is not None and current.state == wanted:
         step = lifecycle.Step(current)
         lifecycle.conclude(step, state, reason, message, timestamp(tx.now))
         store_experiment(tx, step)
 
-    await context.store.write(mutate, fence=context.fence)
-    context.queue.add(uid)
-
 
 def queue_timeout_over(context: Context, experiment: Experiment, since: int) -> bool:
     """Whether it has waited too long since `since` (µs); else it is looked at again in time."""
-    if not experiment.spec.HasField("queue_timeout"):
-        return False
-    limit = experiment.spec.queue_timeout.ToTimedelta().total_seconds()
-    left = since / 1e6 + limit - time.time()
-    if left > 0:
+    left = queue_time_left(experiment, since)
+    if 0 < left < math.inf:
         context.queue.add_later(experiment.uid, left)
     return left <= 0
+
+
+def queue_time_left(experiment: Experiment, since: int) -> float:
+    """Seconds for which it may wait on, if it waits since `since` (µs)."""
+    if not experiment.spec.HasField("queue_timeout"):
+        return math.inf
+    limit = experiment.spec.queue_timeout.ToTimedelta().total_seconds()
+    return since / 1e6 + limit - time.time()
 
 
 def queue_timeout_message(experiment: Experiment) -> str:
@@ -108,6 +146,19 @@ def queue_timeout_message(experiment: Experiment) -> str:
     limit = experiment.spec.queue_timeout.ToTimedelta().total_seconds()
     text = f"it did not start within its queue_timeout of {limit:g} s"
     return f"{text}: {experiment.message}" if experiment.message else text
+
+
+async def _submit(context: Context, experiment: Experiment, row: AttemptRow) -> Refusal | None:
+    """Submits an attempt; returns why the driver refuses it, or we cannot ask."""
+    run = context.run(row)
+    try:
+        workload = context.workload(experiment, row.number)
+        await context.driver.submit(workload, run, context.read_secrets(workload))
+    except (AlreadyExists, InvalidArgument, NotFound, FailedPrecondition) as error:
+        _log.error("submit.refused", experiment=experiment.name, error=error.message)
+        return error
+    context.memory.submitted.add(run_key(run))
+    return None
 
 
 def _backoff_left(experiment: Experiment, previous: AttemptRow | None) -> float:

@@ -51,6 +51,12 @@ class WorkQueue:
             timer.cancel()
         self._timers[key] = loop.call_at(when, self._fire, key)
 
+    def cancel(self, key: str) -> None:
+        """Forgets that a key was to come later."""
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+
     def retry(self, key: str) -> float:
         """Adds a key after its backoff, doubled with every retry; returns the delay in seconds."""
         failures = self._failures.get(key, 0)

@@ -28,6 +28,7 @@ class World:
         self.folder = folder
         self.backend = FakeBackend()
         self.backend.obedient = True
+        self.clusters: tuple[str, ...] = ("one",)
         self.store: Metastore
         self.journals: JournalStore
         self.engine: Engine
@@ -43,8 +44,8 @@ class World:
             plugins=plugins,
             secrets=FileSecrets(self.folder / "secrets"),
             settings=EngineSettings(
-                clusters={"one": ClusterSettings("fake")},
-                default_cluster="one",
+                clusters={name: ClusterSettings("fake") for name in self.clusters},
+                default_cluster=self.clusters[0],
                 data_dir=self.folder / "clusters",
             ),
         )
