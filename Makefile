@@ -2,8 +2,8 @@
 # everything that is built into build/. Needed beforehand: Python 3.10 to 3.13, git, make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test pytest compiled test-integration test-matrix lint check-generated buf-lint format generate \
-	constraints check-breaking demo-down clean distclean
+.PHONY: help setup demo test pytest compiled test-integration test-matrix bench lint check-generated buf-lint format \
+	generate constraints check-breaking demo-down clean distclean
 
 PYTHONS := 3.10 3.11 3.12 3.13
 # Which real engines `make test-integration` tests: folders of tests/integration.
@@ -57,6 +57,9 @@ test-integration: compiled ## Runs the tests with foreign clients and real engin
 
 test-matrix: $(READY) ## Runs the quick tests on every installed Python of 3.10 to 3.13.
 	@tools/test_matrix $(PYTHONS)
+
+bench: compiled ## Measures it beside its limits: QUICK=1 (2 minutes), MILLION=1, ARGS='calls follow'.
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(MILLION),--million) $(ARGS)
 
 lint: check-generated buf-lint ## ruff, mypy, buf, import rules, the agent's floor, generated code.
 	$(BIN)/ruff check

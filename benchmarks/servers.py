@@ -1,0 +1,56 @@
+"""The servers that are measured, and the bare one that they are compared with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.processes import first_line, python, running
+from subgrpc.cli import serverfile
+
+
+class Served(NamedTuple):
+    """A server that is up.
+
+    Attributes:
+        address: HOST:PORT.
+        pid: its process.
+    """
+
+    address: str
+    pid: int
+
+
+@contextlib.contextmanager
+def bare(folder: Path, *sizes: int) -> Iterator[Served]:
+    """The bare server (`benchmarks.bare`)."""
+    log = folder / "bare.log"
+    with running(python("benchmarks.bare", *sizes), log) as child:
+        yield Served(first_line(child, log), child.pid)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[Served]:
+    """A server whose experiments stay QUEUED (`benchmarks.held`)."""
+    log = folder / "held.log"
+    with running(python("benchmarks.held", folder / "held"), log) as child:
+        yield Served(first_line(child, log), child.pid)
+
+
+@contextlib.contextmanager
+def local(folder: Path, *options: str) -> Iterator[Served]:
+    """A server as `subgrpc up` starts it; options are those of the command."""
+    log = folder / "local.log"
+    with running(local_command(folder, *options), log) as child:
+        first_line(child, log)
+        found = serverfile.read(folder / "data")
+        assert found is not None
+        yield Served(found.addresses[0], child.pid)
+
+
+def local_command(folder: Path, *options: str) -> list[str]:
+    """The command line of `local`."""
+    where = ("--data-dir", folder / "data", "--listen", "127.0.0.1:0")
+    return python("subgrpc.cli.main", "up", *where, *options)
