@@ -213,6 +213,8 @@ class LocalDriver(Driver):
         """Kills what still runs, and removes the run's folder."""
         known = self._find(run)
         if known is None:
+            with disk():  # it may be there, but damaged
+                await asyncio.to_thread(folders.discard_run, self._data_dir, self.folder_of(run))
             return
         known.deleting = True
         self._queue.remove(known)
@@ -295,7 +297,13 @@ class LocalDriver(Driver):
                 run.vanished = True  # see `_bury_vanished`
                 continue
             for task in run.tasks.values():
-                self._supervision.look(run, task)
+                self._look(run, task)
+
+    def _look(self, run: LocalRun, task: LocalTask) -> None:
+        try:
+            self._supervision.look(run, task)
+        except OSError as error:  # of one task: the others are looked at all the same
+            _log.warning("local.look", folder=str(task.folder), error=str(error))
 
     def _look_at_unwatched(self) -> None:
         for run in self._runs:
@@ -303,7 +311,7 @@ class LocalDriver(Driver):
                 if task.retry:
                     self._supervision.start(run, task)
                 if not task.watched and not task.ended:
-                    self._supervision.look(run, task)
+                    self._look(run, task)
 
     async def _bury_vanished(self) -> None:
         """Says of runs whose folder was removed that they are gone, once none of them runs."""
@@ -325,7 +333,7 @@ class LocalDriver(Driver):
             self._supervision.reap()
             try:
                 self._look_at_unwatched() if ticks % _LOOK_AT_ALL else self._look_at_all()
-            except OSError as error:
+            except OSError as error:  # of a run's folder
                 _log.warning("local.look", error=str(error))
             await self._bury_vanished()
             self._pump()

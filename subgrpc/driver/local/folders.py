@@ -80,13 +80,20 @@ def create_run(folder: Path, workload: Workload, order: int) -> None:
 
 
 def read_run(folder: Path) -> tuple[Workload, int] | None:
-    """Returns a run's workload and order; None if there is no such run."""
+    """Returns a run's workload and order; None if there is no such run.
+
+    Raises:
+        ValueError, DecodeError: it is damaged.
+    """
     try:
         data = (folder / "workload.pb").read_bytes()
         order = int((folder / "order").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return Workload.FromString(data), order
+    workload = Workload.FromString(data)
+    if relative_folder(run_key(workload)) != f"{RUNS}/{folder.parent.name}/{folder.name}":
+        raise ValueError("the workload is that of another run, or empty")
+    return workload, order
 
 
 def find_runs(root: Path) -> Iterator[Path]:
@@ -104,10 +111,14 @@ def write_placement(folder: Path, gpus: Mapping[TaskKey, tuple[str, ...]]) -> No
 
 
 def read_placement(folder: Path) -> dict[str, list[str]] | None:
-    """Returns the GPUs by task id; None if the run still waits."""
+    """Returns the GPUs by task id; None if the run still waits.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     try:
         found: dict[str, list[str]] = json.loads((folder / "placed").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found
 

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+from google.protobuf.message import DecodeError
+
 from subgrpc.driver import Workload
 from subgrpc.driver.local import demands, folders
 from subgrpc.driver.local.folders import RunKey, run_key
@@ -13,6 +16,8 @@ from subgrpc.driver.local.placement import Queue
 from subgrpc.driver.local.state import LocalRun, LocalTask, queued
 from subgrpc.driver.local.supervision import Supervision
 from subgrpc.reasons import WAITING_FOR_RESOURCES
+
+_log = structlog.get_logger(__name__)
 
 
 class Registry:
@@ -60,6 +65,8 @@ class Registry:
         """
         order = max(time.time_ns(), self._last_order + 1)
         folder = self._root / folders.relative_folder(run_key(workload))
+        if folder.exists():  # damaged: else it would be known
+            folders.discard_run(self._root, folder)
         own = Workload()  # the caller may change theirs
         own.CopyFrom(workload)
         folders.create_run(folder, own, order)
@@ -74,10 +81,14 @@ class Registry:
         self._runs.pop(run.key, None)
 
     def _load(self, folder: Path) -> LocalRun | None:
-        found = folders.read_run(folder)
+        try:
+            found = folders.read_run(folder)
+            placement = folders.read_placement(folder)
+        except (ValueError, DecodeError) as error:  # half a file, after a crash of the host
+            _log.error("run.damaged", folder=str(folder), error=str(error))
+            return None
         if found is None:
             return None
-        placement = folders.read_placement(folder)
         run = self._add(folder, *found, waits=placement is None)
         if placement is not None:
             self._queue.restore(run, placement)

@@ -17,7 +17,8 @@ from subgrpc.driver.local.placement import Queue
 from subgrpc.driver.local.state import LocalRun, LocalTask, queued
 from subgrpc.errors import NotFound
 from subgrpc.testing.contract import MAIN, Suite
-from subgrpc.v1.types_pb2 import LogStream
+from subgrpc.v1.types_pb2 import LogStream, TaskState
+from tests.unit.local_driver.conftest import MakeDriver
 
 
 def waiting(folder: Path, number: int) -> LocalRun:
@@ -58,6 +59,42 @@ class TestFaults(Suite):
             await driver.get(run)
         assert recovery._processes(f"{run.experiment_uid}-1-main-0", "") == set()
         await self.eventually(lambda: gone(pid))
+
+    @pytest.mark.parametrize("damaged", ["workload.pb", "order", "placed"])
+    async def test_a_damaged_run_harms_no_other(
+        self, make_driver: MakeDriver, damaged: str
+    ) -> None:
+        """A crash of the host left an empty file: that run is not found, the driver works."""
+        first = await make_driver()
+        run = await self.submit(first, self.workload("true"))
+        other = await self.submit(first, self.workload("true"))
+        for each in (run, other):
+            await self.ended(first, each)
+        await first.close()
+        (first.folder_of(run) / damaged).write_bytes(b"")
+        second = await make_driver()
+        assert (await second.get(other)).tasks[0].state == TaskState.TASK_STATE_SUCCEEDED
+        with pytest.raises(NotFound):
+            await second.get(run)
+        await second.delete(run)
+        assert not second.folder_of(run).exists()
+
+    async def test_a_task_that_locks_us_out_harms_no_other(self, driver: LocalDriver) -> None:
+        """Its folder cannot be read: the others are looked at all the same."""
+        script = "echo ready; exec sleep 60"
+        run = await self.submit(driver, self.workload("sh", "-c", script))
+        other = await self.submit(driver, self.workload("sh", "-c", "echo ready"))
+        for each in (run, other):
+            await self.first_chunk(driver, each)
+        folder = driver.folder_of(run) / "main-0"
+        (folder / "lock").rename(folder / "away")
+        (folder / "lock").symlink_to(folder / "lock")  # ELOOP, also for root
+        driver._look_at_all()
+        [task] = await self.ended(driver, other)
+        assert task.state == TaskState.TASK_STATE_SUCCEEDED
+        (folder / "away").replace(folder / "lock")
+        for each in (run, other):
+            await driver.delete(each)
 
 
 async def gone(pid: int) -> bool | None:
