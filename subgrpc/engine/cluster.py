@@ -162,9 +162,8 @@ class ClusterController:
     async def _lead_until_failure(self, fence: Fence) -> None:
         try:
             await self._work_with_driver(fence)
-        except Aborted:
-            raise
         except SubgrpcError as error:
+            _pass_on_lost_lease(error)
             await self._record.fails(_word(error.reason), error.message)
         except Exception as error:
             _log.exception("cluster.failed", cluster=self.name)
@@ -261,7 +260,9 @@ class ClusterController:
             await asyncio.sleep(DESCRIBE_EVERY)
             if self._record.healthy:
                 try:
-                    await self._refresh(driver)
+                    description = await driver.describe()
+                    if self._record.healthy:  # the watch may have failed meanwhile
+                        await self._publish(description)
                 except Unavailable as error:
                     _log.warning("cluster.describe", cluster=self.name, error=error.message)
 
@@ -271,20 +272,21 @@ class ClusterController:
             try:
                 await reconciler.reconcile(uid)
                 self._queue.forget(uid)
-            except Aborted:
-                raise
             except Unavailable as error:
                 delay = self._queue.retry(uid)
                 _log.warning("reconcile.retry", uid=uid, error=error.message, delay=round(delay, 2))
-            except Exception:
+            except Exception as error:
+                _pass_on_lost_lease(error)
                 delay = self._queue.retry(uid)
                 _log.exception("reconcile.failed", uid=uid, delay=round(delay, 2))
             finally:
                 self._queue.done(uid)
 
     async def _refresh(self, driver: Driver) -> None:
-        """Publishes what the driver says of itself now."""
-        description = await driver.describe()
+        """Publishes that the cluster works, with what the driver says of itself now."""
+        await self._publish(await driver.describe())
+
+    async def _publish(self, description: DriverDescription) -> None:
         self._description.CopyFrom(description)
         await self._record.works(description)
 
@@ -298,6 +300,12 @@ async def _first_failure(jobs: Sequence[object]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _pass_on_lost_lease(error: Exception) -> None:
+    """Raises an error again if another server leads; drivers abort for other reasons."""
+    if isinstance(error, Aborted) and error.reason == "LEASE_LOST":
+        raise error
 
 
 def _in_spec(violation: FieldViolation, driver: str) -> FieldViolation:

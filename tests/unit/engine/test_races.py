@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from subgrpc.driver import ClusterConfig, Driver, Observation, Run
+from subgrpc.driver import ClusterConfig, Driver, Observation, Run, Workload
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Memory
 from subgrpc.engine.workqueue import WorkQueue
-from subgrpc.errors import FailedPrecondition
+from subgrpc.errors import Aborted, FailedPrecondition, Unavailable
 from subgrpc.metastore import Transaction
 from subgrpc.testing.fake import FakeBackend, FakeDriver
 from subgrpc.v1 import experiment_service_pb2 as api
@@ -282,6 +282,53 @@ async def test_an_outage_does_not_hide_why_an_attempt_is_stopped(world: World) -
     world.set(uid, "CANCELLED")
     await world.reaches(uid, "FAILED")
     assert "queue_timeout" in (world.get(uid) or Experiment()).message
+
+
+class AbortingBackend(FakeBackend):
+    """A backend whose first stop ends with Aborted, as that of a remote driver may."""
+
+    aborted = False
+
+    async def enter(self, method: str = "", run: Run | None = None) -> None:
+        """As always, but for the first stop."""
+        await super().enter(method, run)
+        if method == "stop" and not self.aborted:
+            self.aborted = True
+            raise Aborted("a conflict in the backend", reason="CONFLICT")
+
+
+async def test_a_driver_that_aborts_is_asked_again(world: World) -> None:
+    """Only a lost lease ends the leading of a cluster."""
+    await world.stop()
+    backend = world.backend = AbortingBackend()
+    backend.obedient = True
+    await world.start()
+    uid = await world.create()
+    await world.submitted(uid)
+    await world.change(uid, CANCELLING)
+    await world.reaches(uid, "CANCELLED")
+    assert backend.aborted
+
+
+async def test_a_create_does_not_need_the_driver(world: World) -> None:
+    """While the backend is away its driver cannot check a spec: that is done at the start."""
+    await world.stop()
+    world.backend = AwayBackend()
+    await world.start()
+    await world.engine.validate("one", Experiment(name="teams/default/experiments/e"))
+
+
+class AwayBackend(FakeBackend):
+    """A backend that is asked by `validate`, and away then."""
+
+    def driver_class(self) -> type[FakeDriver]:
+        class AwayDriver(super().driver_class()):  # type: ignore[misc]
+            """Cannot validate."""
+
+            async def validate(self, workload: Workload) -> None:
+                raise Unavailable("away", reason="AWAY")
+
+        return AwayDriver
 
 
 async def test_a_stop_in_the_middle_of_sealing_waits_for_it(tmp_path: Path) -> None:
