@@ -10,6 +10,8 @@ cluster's fence, and can be repeated after a crash at any point:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from subgrpc import names
 from subgrpc.driver import Observation, Run
 from subgrpc.engine import lifecycle
@@ -18,6 +20,7 @@ from subgrpc.engine.context import Context
 from subgrpc.engine.drive import drive
 from subgrpc.engine.settle import remove, settle
 from subgrpc.engine.start import conclude, start_or_wait
+from subgrpc.metastore import AttemptRow
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
@@ -79,6 +82,17 @@ class Reconciler:
             )
         elif experiment.state == api.EXPERIMENT_STATE_QUEUED:
             await start_or_wait(context, experiment, current)
+        await self._delete_late(uid, rows)
         settled = [await settle(context, row) for row in rows if row.end_time is not None]
         if experiment.state in lifecycle.TERMINAL and all(settled):
             context.forget(uid)  # a late observation of it may have come
+
+    async def _delete_late(self, uid: str, rows: Sequence[AttemptRow]) -> None:
+        """Removes a run that is there though its attempt is settled: its submit came late."""
+        observed = self._context.memory.observed
+        late = observed.get(uid)
+        if late is None or not any(r.settled and r.number == late.run.attempt for r in rows):
+            return
+        await self._context.driver.delete(late.run)
+        if observed.get(uid) is late:
+            del observed[uid]

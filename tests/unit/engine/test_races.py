@@ -310,6 +310,20 @@ async def test_a_driver_that_aborts_is_asked_again(world: World) -> None:
     assert backend.aborted
 
 
+async def test_a_run_that_comes_late_is_removed(world: World) -> None:
+    """A submit that was on its way arrives when its attempt is settled: nothing stays of it."""
+    uid = await world.create()
+    await world.submitted(uid)
+    run = world.backend.runs[uid, 1]
+    world.set(uid, "SUCCEEDED")
+    await until(lambda: all(row.settled for row in world.store.attempts(uid)))
+    await until(lambda: not world.backend.runs)
+    world.backend.runs[uid, 1] = run
+    world.set(uid, "RUNNING")
+    await until(lambda: not world.backend.runs)
+    assert world.state(uid) == "SUCCEEDED"
+
+
 async def test_a_create_does_not_need_the_driver(world: World) -> None:
     """While the backend is away its driver cannot check a spec: that is done at the start."""
     await world.stop()
