@@ -213,8 +213,10 @@ class LocalDriver(Driver):
         """Kills what still runs, and removes the run's folder."""
         known = self._find(run)
         if known is None:
-            with disk():  # it may be there, but damaged
-                await asyncio.to_thread(folders.discard_run, self._data_dir, self.folder_of(run))
+            if demands.is_uid(run.experiment_uid):  # it may be there, but damaged
+                with disk():
+                    folder = self.folder_of(run)
+                    await asyncio.to_thread(folders.discard_run, self._data_dir, folder)
             return
         known.deleting = True
         self._queue.remove(known)
