@@ -125,6 +125,10 @@ def _streaming(
                     async for frame in frames:
                         await context.write(_serialised(frame))
             return
+        except grpc.aio.InternalError:
+            # The connection broke below a frame, before gRPC noticed: nobody is there to be told.
+            _log.debug("rpc.gone")
+            return
         except SubgrpcError as error:
             failure = error
         except Exception as error:
