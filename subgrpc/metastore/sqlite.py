@@ -28,6 +28,8 @@ from subgrpc.metastore.statements import Statements
 DATABASE_FILE = "metastore.db"
 DIALECT = sqlalchemy_sqlite.dialect(paramstyle="qmark")
 MAGIC = b"SQLite format 3\x00"
+JOURNALS = "journals"
+"""The folder beside the database that holds something only while experiments exist."""
 BUSY_TIMEOUT = 2.0
 """Seconds to wait for a foreign program (a backup, a shell) that holds the database's lock."""
 QUICK_CHECK_LIMIT = 256 << 20
@@ -154,6 +156,8 @@ def open_sqlite(folder: Path, statements: Statements) -> Opened:
             _migrate_if_needed(path, check(path))
         elif path.with_name(f"{DATABASE_FILE}-wal").exists():
             raise _damaged(path, "its write-ahead log is there, but not the database itself")
+        elif _has_content(folder / JOURNALS):
+            raise _damaged(path, "it is gone, but the output of its experiments is there")
         else:
             _create(path, statements)
         writer = connect(path)
@@ -192,6 +196,8 @@ def check(path: Path) -> str | None:
     Raises:
         DataLoss: it is not.
     """
+    if path.is_dir():
+        raise _damaged(path, "it is a folder")
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
             raise _damaged(path, "it is not an SQLite database")
@@ -239,6 +245,10 @@ def _create(path: Path, statements: Statements) -> None:
     _sync(unfinished)
     unfinished.rename(path)
     _sync(path.parent)
+
+
+def _has_content(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def _sync(path: Path) -> None:

@@ -143,6 +143,22 @@ async def test_a_log_without_its_database_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "metastore.db").exists()
 
 
+async def test_a_database_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    """While output of its experiments is there: they would vanish, and go on running."""
+    (tmp_path / "journals" / "uid").mkdir(parents=True)
+    with pytest.raises(DataLoss):
+        await Metastore.open(tmp_path)
+    assert not (tmp_path / "metastore.db").exists()
+    (tmp_path / "journals" / "uid").rmdir()
+    await made(tmp_path)
+
+
+async def test_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "metastore.db").mkdir()
+    with pytest.raises(DataLoss):
+        await Metastore.open(tmp_path)
+
+
 async def test_a_beginning_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
     (tmp_path / "metastore.db.new").write_bytes(b"half")
     (tmp_path / "metastore.db.new-journal").write_bytes(b"half")
