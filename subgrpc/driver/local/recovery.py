@@ -19,6 +19,7 @@ _PAUSE = 0.01
 def signal_supervisor(folder: Path, number: signal.Signals) -> bool:
     """Sends a signal to a task's supervisor; False if it has not claimed the task (yet).
 
+    One that its own task has stopped is made to go on, so that it can act on the signal.
     A process that was given the supervisor's pid later never gets it.
     """
     pid, ticks = read_claim(folder)
@@ -29,6 +30,7 @@ def signal_supervisor(folder: Path, number: signal.Signals) -> bool:
         try:
             if status.start_ticks(pid) == ticks:
                 signal.pidfd_send_signal(handle, number)
+                signal.pidfd_send_signal(handle, signal.SIGCONT)
         finally:
             os.close(handle)
     return True

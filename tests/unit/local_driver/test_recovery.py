@@ -109,6 +109,16 @@ class TestRecovery(Suite):
         [task] = await self.ended(driver, run)
         assert task.state == TaskState.TASK_STATE_CANCELLED
 
+    async def test_a_task_that_stopped_its_supervisor(self, driver: LocalDriver) -> None:
+        """It can be stopped all the same."""
+        script = "kill -STOP $PPID; echo r; sleep 600"
+        run = await self.submit(driver, self.workload("sh", "-c", script))
+        await self.first_chunk(driver, run)
+        await driver.stop(run, grace=timedelta(seconds=1))
+        [task] = await self.ended(driver, run)
+        assert task.state == TaskState.TASK_STATE_CANCELLED
+        assert marked(run.experiment_uid) == []
+
     async def test_two_drivers_submit_at_once(self, make_driver: MakeDriver) -> None:
         """Whoever submits, and however often: each task is started once."""
         drivers = [await make_driver() for _ in range(3)]
