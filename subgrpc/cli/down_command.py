@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from subgrpc.cli import defaults, exitcodes, output, serverfile
+from subgrpc.cli.datafolder import DataFolder
 from subgrpc.cli.options import output_option
 from subgrpc.cli.times import SPAN
 from subgrpc.errors import Unavailable
@@ -18,7 +19,7 @@ from subgrpc.errors import Unavailable
 @click.command("down")
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=DataFolder(),
     default=defaults.data_dir,
     envvar="SUBGRPC_DATA_DIR",
     show_envvar=True,

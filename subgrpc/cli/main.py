@@ -83,6 +83,7 @@ def main() -> NoReturn:
     """Runs the command line and ends the process with its exit code."""
     # gRPC's core writes lines of its own to stderr about what we report ourselves.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character must not end a command.
@@ -138,6 +139,16 @@ def _code(result: Any) -> int:
 def _say(text: str) -> None:
     with contextlib.suppress(OSError):
         click.echo(f"subgrpc: {text}", err=True)
+
+
+def _open_standard_streams() -> None:
+    """Puts nothing where a caller closed a standard stream (`>&-`).
+
+    Else the interpreter has None there, and a connection may get the stream's number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _discard_output() -> None:

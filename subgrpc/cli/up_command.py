@@ -13,6 +13,7 @@ import click
 
 from subgrpc import __version__
 from subgrpc.cli import defaults, exitcodes, output, serverfile
+from subgrpc.cli.datafolder import DataFolder
 from subgrpc.cli.options import output_option
 from subgrpc.errors import SubgrpcError, Unavailable
 
@@ -32,7 +33,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=DataFolder(),
     default=defaults.data_dir,
     envvar="SUBGRPC_DATA_DIR",
     show_envvar=True,

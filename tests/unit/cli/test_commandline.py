@@ -186,3 +186,25 @@ def test_a_closed_pipe_is_harmless(tmp_path: Path) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("--help >&-", 0), ("run -- true 2>&-", 125), ("run -- true <&- >&- 2>&-", 125)],
+)
+def test_closed_standard_streams_are_harmless(line: str, code: int) -> None:
+    """What is said goes nowhere, and the exit code is the same."""
+    shell = f'exec "$0" -m subgrpc.cli.main {line}'
+    command = ["sh", "-c", shell, sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_an_empty_data_folder_is_not_the_current_one(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--data-dir "$UNSET"` must not fill the folder in which somebody happens to be."""
+    assert run([command, "--data-dir", ""]) == 2
+    assert "name a folder" in capsys.readouterr().err
