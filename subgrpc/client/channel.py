@@ -60,8 +60,17 @@ class Credentials:
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with every call."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        """What goes with every call; white space around the token, as of a file, is no part of it.
+
+        Raises:
+            InvalidArgument: the token cannot be sent.
+        """
+        token = self.token.strip()
+        if not (token.isascii() and token.isprintable()):
+            # The token is not shown: it is a secret.
+            text = "a token has printable ASCII characters only"
+            raise InvalidArgument(violations=[FieldViolation("token", text)])
+        return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 def is_local(address: str) -> bool:
