@@ -176,7 +176,6 @@ class EngineTransaction(ABC):
 def attempt_row(row: Row) -> AttemptRow:
     """An AttemptRow of a row of the table: flags are 0 or 1 there."""
     attempt = AttemptRow(*row)
-    attempt.submitted = bool(attempt.submitted)
     attempt.logs_complete = bool(attempt.logs_complete)
     attempt.settled = bool(attempt.settled)
     return attempt

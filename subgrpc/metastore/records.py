@@ -68,7 +68,6 @@ class AttemptRow:
         create_time: when it was stored, µs.
         start_time: when its first task came to run, µs.
         end_time: when its outcome was decided and nothing of it ran any more, µs.
-        submitted: `submit` of the driver returned once.
         stopping: why we asked for its stop; empty: we did not.
         reason: why it ended so, a CamelCase word.
         message: the same for a person.
@@ -83,7 +82,6 @@ class AttemptRow:
     create_time: int
     start_time: int | None = None
     end_time: int | None = None
-    submitted: bool = False
     stopping: str = ""
     reason: str = ""
     message: str = ""

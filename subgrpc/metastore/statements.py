@@ -142,21 +142,18 @@ class Statements:
             it.create_time,
             it.update_time,
             it.revision,
-            it.not_before,
             it.body,
         )
         self.get = self._sql(select(it.body).where(*by_name), "team", "id")
         self.get_by_uid = self._sql(select(it.body).where(by_uid), "_uid")
         self.stored_by_name = self._sql(stored.where(*by_name), "team", "id")
         self.stored = self._sql(stored.where(by_uid), "_uid")
-        self.not_before = self._sql(select(it.not_before).where(by_uid), "_uid")
         self.insert_experiment = self._insert("experiment")
         written = (
             *("state", "reason", "display_name", "update_time", "end_time", "revision"),
-            *("not_before", "active", "body"),
+            *("active", "body"),
         )
         self.update_experiment = self._update("experiment", written, ("uid",))
-        self.set_not_before = self._update("experiment", ("not_before",), ("uid",))
         self.delete_experiment = self._sql(delete(_experiment).where(by_uid), "_uid")
         self.unsettled = self._sql(
             union(

@@ -242,11 +242,6 @@ class Metastore:
         rows = self._reader.all(self._statements.tasks, (uid, attempt))
         return [Task.FromString(body).status for _, _, body in rows]
 
-    def not_before(self, uid: str) -> int:
-        """When the next attempt of an experiment may start, µs; 0: at once."""
-        row = self._reader.one(self._statements.not_before, (uid,))
-        return 0 if row is None else row[0]
-
     def unsettled(self, cluster: str) -> list[str]:
         """Uids of a cluster's experiments with which there is something to do, oldest first.
 

@@ -72,7 +72,6 @@ class ExperimentRow(Base, table=True):
     update_time: int = Field(sa_type=BigInteger)
     end_time: int = Field(sa_type=BigInteger)
     revision: int = Field(sa_type=BigInteger)
-    not_before: int = Field(sa_type=BigInteger)
     active: int
     body: bytes
 
@@ -123,7 +122,6 @@ class Attempt(Base, table=True):
     create_time: int = Field(sa_type=BigInteger)
     start_time: int | None = Field(sa_type=BigInteger)
     end_time: int | None = Field(sa_type=BigInteger)
-    submitted: int
     stopping: str
     reason: str
     message: str

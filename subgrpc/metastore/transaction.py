@@ -41,7 +41,6 @@ class _Stored:
     create_time: int
     update_time: int
     revision: int
-    not_before: int
     body: bytes
 
 
@@ -96,7 +95,7 @@ class Transaction(EngineTransaction):
         row = (
             *(experiment.uid, team, experiment_id, experiment.state, experiment.reason),
             *(experiment.cluster, experiment.creator, experiment.display_name, created),
-            *(self.now, _end_time(experiment), self.revision, 0, _active(experiment), body),
+            *(self.now, _end_time(experiment), self.revision, _active(experiment), body),
         )
         try:
             self.run(self.statements.insert_experiment, row)
@@ -107,37 +106,29 @@ class Transaction(EngineTransaction):
         self._changed(experiment.uid, team, None, body)
         self._sequences[experiment.uid] = 0
         self._loaded[experiment.uid] = _Stored(
-            experiment.uid, team, experiment.cluster, created, self.now, self.revision, 0, body
+            experiment.uid, team, experiment.cluster, created, self.now, self.revision, body
         )
 
-    def save_experiment(self, experiment: Experiment, *, not_before: int | None = None) -> None:
+    def save_experiment(self, experiment: Experiment) -> None:
         """Stores what has become of an experiment; sets its etag and update_time.
 
         If it equals what is stored, apart from those two, nothing is written and they are set to
         what is stored. Name, uid, creator, create_time and cluster never change.
 
-        Args:
-            experiment: the experiment.
-            not_before: when its next attempt may start, µs; None: as it was.
-
         Raises:
             NotFound: EXPERIMENT_NOT_FOUND.
         """
         stored = self._existing(experiment.uid)
-        wait = stored.not_before if not_before is None else not_before
         experiment.etag = _etag(stored.revision)
         experiment.update_time.CopyFrom(_timestamp(stored.update_time))
         if experiment.SerializeToString(deterministic=True) == stored.body:
-            if wait != stored.not_before:
-                self.run(self.statements.set_not_before, (wait, stored.uid))
-                del self._loaded[stored.uid]
             return
         if experiment.cluster != stored.cluster:
             raise ValueError(f"{experiment.name} cannot move to {experiment.cluster}")
         body = self._stamp(experiment)
         row = (
             *(experiment.state, experiment.reason, experiment.display_name, self.now),
-            *(_end_time(experiment), self.revision, wait, _active(experiment), body, stored.uid),
+            *(_end_time(experiment), self.revision, _active(experiment), body, stored.uid),
         )
         self.run(self.statements.update_experiment, row)
         if Experiment.FromString(stored.body).labels != experiment.labels:
@@ -146,7 +137,7 @@ class Transaction(EngineTransaction):
         self._changed(stored.uid, stored.team, stored.body, body)
         self._loaded[stored.uid] = _Stored(
             *(stored.uid, stored.team, stored.cluster, stored.create_time),
-            *(self.now, self.revision, wait, body),
+            *(self.now, self.revision, body),
         )
 
     def delete_experiment(self, uid: str) -> None:

@@ -26,7 +26,7 @@ async def test_attempts_are_kept_whole(store: Metastore) -> None:
     await store.write(lambda tx: tx.insert_attempt(row))
     assert store.attempt("u", 1) == row
     assert row.cluster == "clusters/local"
-    row.start_time, row.end_time, row.submitted, row.stopping = 6, 7, True, "Timeout"
+    row.start_time, row.end_time, row.stopping = 6, 7, "Timeout"
     row.reason, row.message, row.logs_complete, row.settled = "ExitCode", "it", True, True
     await store.write_unversioned(lambda tx: tx.save_attempt(row))
     assert store.attempts("u") == [row]

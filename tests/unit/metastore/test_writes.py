@@ -86,17 +86,6 @@ async def test_saving_what_is_stored_changes_nothing(store: Metastore) -> None:
     assert (change.uid, change.team) == (one.uid, "red")
 
 
-async def test_not_before_is_kept_beside_the_experiment(store: Metastore) -> None:
-    one = experiment("one")
-    await insert(store, one)
-    await store.write(lambda tx: tx.save_experiment(one, not_before=77))
-    assert store.not_before(one.uid) == 77
-    one.message = "x"
-    await store.write(lambda tx: tx.save_experiment(one))
-    assert store.not_before(one.uid) == 77
-    assert store.not_before("nobody") == 0
-
-
 async def test_a_mutation_sees_its_own_writes(store: Metastore) -> None:
     one = experiment("one")
 
