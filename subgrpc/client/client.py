@@ -309,18 +309,28 @@ class Client:
         name: str,
         *,
         timeout: float | None = None,
+        until: Callable[[Experiment], bool] | None = None,
         patience: float = PATIENCE,
         on_loss: Callable[[SubgrpcError], None] | None = None,
         on_back: Callable[[], None] | None = None,
     ) -> Experiment:
         """Returns an experiment once it has ended, whatever happens to the connection.
 
+        With `until`: once that holds for one of the states that it goes through; it is asked about
+        every change, and may be about ends that come without what was waited for.
+
         Raises:
             NotFound: there is none, or it was deleted meanwhile.
             Unavailable: reason DEADLINE_EXCEEDED after `timeout` seconds.
         """
         return wait(
-            self, name, timeout=timeout, patience=patience, on_loss=on_loss, on_back=on_back
+            self,
+            name,
+            timeout=timeout,
+            patience=patience,
+            on_loss=on_loss,
+            on_back=on_back,
+            until=until,
         )
 
     def _call(

@@ -1,4 +1,4 @@
-"""Waiting for an experiment's end, over lost connections and expired tokens."""
+"""Waiting for an experiment's end or state, over lost connections and expired tokens."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ def wait(
     patience: float,
     on_loss: Callable[[SubgrpcError], None] | None,
     on_back: Callable[[], None] | None,
+    until: Callable[[Experiment], bool] | None = None,
 ) -> Experiment:
     """See `Client.wait`."""
     deadline = None if timeout is None else time.monotonic() + timeout
+    reached = until or is_terminal
     experiment = client.get_experiment(name)
-    if experiment.state in TERMINAL:
+    if reached(experiment):
         return experiment
     team = names.parse_experiment(experiment.name).team
     while True:
@@ -52,7 +54,7 @@ def wait(
             parent=names.team_name(team),
             # The uid: a namesake that is created later is another experiment.
             filter=f'uid = "{experiment.uid}"',
-            until_terminal=True,
+            until_terminal=until is None,
             patience=patience,
             deadline=deadline,
             on_loss=on_loss,
@@ -60,24 +62,33 @@ def wait(
         )
         try:
             with watch:
-                return _end(watch, name)
+                return _first(watch, name, reached)
         except OutOfRange:
             continue  # away for longer than changes are kept: look at it anew
         except Unavailable as error:
             if error.reason != DEADLINE_EXCEEDED:
                 raise
-            text = f"{name} has not ended within {timeout:g} s"
+            text = (
+                f"{name} has not {'ended' if until is None else 'come so far'} within {timeout:g} s"
+            )
             raise Unavailable(text, reason=DEADLINE_EXCEEDED) from error
 
 
-def _end(watch: Stream[WatchExperimentsResponse], name: str) -> Experiment:
+def is_terminal(experiment: Experiment) -> bool:
+    """Whether an experiment has ended."""
+    return experiment.state in TERMINAL
+
+
+def _first(
+    watch: Stream[WatchExperimentsResponse], name: str, reached: Callable[[Experiment], bool]
+) -> Experiment:
     last: Experiment | None = None
     for frame in watch:
         if frame.WhichOneof("frame") == "change":
             last = frame.change.experiment
             if frame.change.type == ChangeType.CHANGE_TYPE_REMOVED:
                 break
-            if last.state in TERMINAL:
+            if reached(last):
                 return last
         elif last is None and frame.bookmark.type == _INITIAL_STATE_COMPLETE:
             break
