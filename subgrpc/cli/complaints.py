@@ -7,12 +7,13 @@ from subgrpc.errors import InvalidArgument, ResourceExhausted, SubgrpcError, Una
 
 _ADVICE = {
     "SERVER_UNREACHABLE": "start a server with `subgrpc up --detach`, or say where it is with "
-    "--address or SUBGRPC_ADDRESS",
+    "--address, SUBGRPC_ADDRESS or `subgrpc config`",
     "CREDENTIALS_MISSING": "give a token with SUBGRPC_TOKEN, or a certificate with --tls-cert",
     "CREDENTIALS_INVALID": "check SUBGRPC_TOKEN",
     "EXPERIMENT_NOT_FOUND": "`subgrpc list` shows those that are there",
-    "TASK_NOT_FOUND": "`subgrpc get` shows an experiment's tasks",
-    "CLUSTER_NOT_FOUND": "`subgrpc status` shows the clusters",
+    "TASK_NOT_FOUND": "`subgrpc tasks --all-attempts` shows an experiment's tasks",
+    "CLUSTER_NOT_FOUND": "`subgrpc clusters` shows the clusters",
+    "CONTEXT_NOT_FOUND": "make it with `subgrpc config set NAME --address ADDRESS`",
     "TOO_MANY_STREAMS": "end some of your `subgrpc logs -f` and `subgrpc wait`",
     "EXPERIMENT_NOT_TERMINAL": "stop it with `subgrpc cancel` first, or use --force",
     "EXPERIMENT_EXISTS": "choose another name, or remove that one with `subgrpc delete`",

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 DEFAULT_ADDRESS = "127.0.0.1:7411"
+ACTIVE = "state = QUEUED OR state = STARTING OR state = RUNNING OR state = CANCELLING"
+"""The filter of experiments that have not ended."""
 
 
 def data_dir() -> Path:

@@ -35,7 +35,7 @@ from subgrpc.errors import Unavailable
     help="How long to wait for its end.",
 )
 @output_option
-def command(data_dir: Path, timeout: float, as_json: bool) -> int:
+def command(data_dir: Path, timeout: float, form: str) -> int:
     """Stop the server of a data folder. Running experiments go on.
 
     Exit codes: 0 stopped, or none was running; 1 it did not stop in time; 2 wrong usage.
@@ -43,7 +43,7 @@ def command(data_dir: Path, timeout: float, as_json: bool) -> int:
     server = serverfile.read(data_dir)
     if server is None or not server.is_alive():
         output.note(f"no server runs in {data_dir}")
-        return _print(as_json, data_dir, None)
+        return _print(form, data_dir, None)
     os.kill(server.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while server.is_alive():
@@ -53,12 +53,15 @@ def command(data_dir: Path, timeout: float, as_json: bool) -> int:
                 reason="SERVER_NOT_STOPPED",
             )
         time.sleep(0.02)
-    return _print(as_json, data_dir, server.pid)
+    return _print(form, data_dir, server.pid)
 
 
-def _print(as_json: bool, data_dir: Path, pid: int | None) -> int:
-    if as_json:
-        output.print_json({"stopped": pid is not None, "pid": pid, "dataDir": str(data_dir)})
-    elif pid is not None:
-        click.echo(f"stopped (process {pid}); running experiments go on")
+def _print(form: str, data_dir: Path, pid: int | None) -> int:
+    if pid is not None or form in ("json", "yaml"):
+        output.print_document(
+            form,
+            {"stopped": pid is not None, "pid": pid, "dataDir": str(data_dir)},
+            name=str(data_dir),
+            text=lambda: click.echo(f"stopped (process {pid}); running experiments go on"),
+        )
     return exitcodes.OK

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from subgrpc import names
 from subgrpc.cli import output
+from subgrpc.cli.advice import next_step
 from subgrpc.cli.options import short_name
 from subgrpc.errors import SubgrpcError
 
@@ -31,16 +32,30 @@ def note_loss() -> dict[str, Any]:
     return {"on_loss": lost, "on_back": lambda: output.note("connected again")}
 
 
-def follow(client: Client, experiment: Experiment, writer: LogWriter, *, quiet: bool) -> Experiment:
-    """Writes an experiment's output until it has ended, and returns it as it is then."""
-    silent: dict[str, Any] = {} if quiet else note_loss()
-    frames = client.follow_logs(experiment.name, **silent)
-    with _Progress(client, experiment, quiet=quiet), frames:
-        for frame in frames:
-            writer.take(frame)
-    writer.finish()
-    # The output is complete; the state is too, but for a moment perhaps.
-    return client.wait(experiment.name)
+class Follower:
+    """Writes an experiment's output until it has ended; can be interrupted and go on."""
+
+    def __init__(
+        self, client: Client, experiment: Experiment, writer: LogWriter, *, quiet: bool
+    ) -> None:
+        self._client = client
+        self._experiment = experiment
+        self._writer = writer
+        self._quiet = quiet
+        self._token = ""
+
+    def follow(self) -> Experiment:
+        """Writes what was not written yet, and returns the experiment as it is at its end."""
+        silent: dict[str, Any] = {} if self._quiet else note_loss()
+        name = self._experiment.name
+        frames = self._client.follow_logs(name, resume_token=self._token, **silent)
+        with _Progress(self._client, self._experiment, quiet=self._quiet), frames:
+            for frame in frames:
+                self._writer.take(frame)
+                self._token = frame.resume_token or self._token
+        self._writer.finish()
+        # The output is complete; the state is too, but for a moment perhaps.
+        return self._client.wait(name)
 
 
 class _Progress:
@@ -79,4 +94,5 @@ class _Progress:
         text = f"{short_name(experiment.name)} is {state}: {output.clean(experiment.message)}"
         if text != self._said:
             self._said = text
-            output.note(text)
+            step = next_step(experiment)
+            output.note(f"{text}\n  {step}" if step else text)

@@ -7,7 +7,8 @@ import itertools
 import click
 
 from subgrpc.cli import output
-from subgrpc.cli.options import Connection, connection_options, output_option, short_name
+from subgrpc.cli.kinds import EXPERIMENTS
+from subgrpc.cli.options import Connection, connection_options, output_option
 
 
 @click.command("list")
@@ -33,8 +34,8 @@ from subgrpc.cli.options import Connection, connection_options, output_option, s
 )
 @output_option
 @connection_options
-def command(connection: Connection, filter_: str, order_by: str, limit: int, as_json: bool) -> None:
-    """List experiments, newest first.
+def command(connection: Connection, filter_: str, order_by: str, limit: int, form: str) -> None:
+    """List experiments, newest first. -o wide shows more of each.
 
     Exit codes: 0 done, 1 could not be done, 2 wrong usage.
     """
@@ -45,24 +46,8 @@ def command(connection: Connection, filter_: str, order_by: str, limit: int, as_
         experiments = list(itertools.islice(found, limit + 1 if limit else None))
     more = bool(limit) and len(experiments) > limit
     experiments = experiments[:limit] if limit else experiments
-    if as_json:
-        output.print_json({"experiments": experiments})
-    elif experiments:
-        output.print_table(
-            ["NAME", "STATE", "REASON", "CLUSTER", "CREATED", "TOOK"],
-            [
-                [
-                    short_name(each.name),
-                    output.state_word(each),
-                    each.reason,
-                    each.cluster.removeprefix("clusters/"),
-                    output.when(each.create_time),
-                    output.took(each),
-                ]
-                for each in experiments
-            ],
-        )
-    else:
+    EXPERIMENTS.print_list(form, experiments)
+    if not experiments:
         output.note("no experiment" + (" matches" if filter_ else "s yet: subgrpc run -- COMMAND"))
     if more:
         output.note(f"there are more than {limit}: see --limit")

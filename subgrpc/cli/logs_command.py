@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from subgrpc import names
-from subgrpc.cli import output
+from subgrpc.cli import complete, output
 from subgrpc.cli.follow import many_tasks, note_loss
+from subgrpc.cli.kinds import TASKS
 from subgrpc.cli.logwriter import LogWriter
-from subgrpc.cli.options import Connection, connection_options, full_name, output_option
+from subgrpc.cli.options import (
+    Connection,
+    connection_options,
+    full_name,
+    name_argument,
+    output_option,
+)
 
 if TYPE_CHECKING:
     from subgrpc.client import Client
+    from subgrpc.v1.experiment_service_pb2 import StreamLogsResponse
 
 
 @click.command("logs")
-@click.argument("name")
+@name_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the experiment has ended.")
 @click.option("--tail", type=click.IntRange(0, 1_000_000), help="Start with about so many lines.")
-@click.option("--task", metavar="ROLE-INDEX", help="Only this task, of the latest attempt.")
+@click.option(
+    "--task",
+    metavar="ROLE/INDEX",
+    shell_complete=complete.tasks,
+    help="Only this task, of the latest attempt or of --attempt.",
+)
 @click.option("--attempt", type=click.IntRange(1), help="Only this attempt.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this stream.")
 @click.option(
@@ -39,13 +53,16 @@ def command(
     attempt: int | None,
     stream: str | None,
     prefix: bool | None,
-    as_json: bool,
+    form: str,
 ) -> None:
     """Print an experiment's output; -f follows it to the end.
 
     What the tasks wrote to stdout goes to stdout, what they wrote to stderr to stderr; with one
     task byte for byte. With -f, server restarts and lost connections are waited over, and nothing
-    is lost or doubled. With -o json every frame is one line of JSON.
+    is lost or doubled.
+
+    -o json prints every piece as a line of JSON, -o yaml as a document, -o wide the task before
+    each line, -o name only the names of the tasks.
 
     Exit codes: 0 done, 1 could not be done (not found, ...), 2 wrong usage, 130 interrupted.
     """
@@ -53,22 +70,43 @@ def command(
 
     with connection.open() as client:
         target, several = _target(client, full_name(name), task, attempt)
+        if form == "name":
+            _print_tasks(client, target)
+            return
         frames = client.follow_logs(
             target,
             follow=follow,
             tail_lines=tail,
             stream=LogStream.Value(f"LOG_STREAM_{(stream or 'unspecified').upper()}"),
-            text=as_json,
+            text=form in ("json", "yaml"),
             **note_loss(),
         )
+        several = several or form == "wide"
         writer = LogWriter(prefix=several if prefix is None else prefix)
         with frames:
             for frame in frames:
-                if not as_json:
+                if form not in ("json", "yaml"):
                     writer.take(frame)
                 elif frame.WhichOneof("frame") != "bookmark":
-                    output.print_json_line(frame)
+                    _print(form, frame)
         writer.finish()
+
+
+def _print(form: str, frame: StreamLogsResponse) -> None:
+    if form == "json":
+        output.print_json_line(frame)
+    else:
+        output.print_yaml(frame, one_of_many=True)
+    # Who reads it through a pipe reads it now.
+    sys.stdout.flush()
+
+
+def _print_tasks(client: Client, target: str) -> None:
+    if "/tasks/" in target:
+        click.echo(target)
+        return
+    parent = target if "/attempts/" in target else f"{target}/attempts/-"
+    TASKS.print_list("name", list(client.list_tasks(parent)))
 
 
 def _target(client: Client, name: str, task: str | None, attempt: int | None) -> tuple[str, bool]:
@@ -78,7 +116,9 @@ def _target(client: Client, name: str, task: str | None, attempt: int | None) ->
     experiment = client.get_experiment(name)
     if task is not None:
         number = attempt or max(experiment.attempt, 1)
-        return f"{names.attempt_name(experiment.name, number)}/tasks/{task}", False
+        # Role and index as `tasks` prints them, or apart.
+        one = "-".join(task.rsplit("/", 1))
+        return f"{names.attempt_name(experiment.name, number)}/tasks/{one}", False
     if attempt is not None:
         return names.attempt_name(experiment.name, attempt), many_tasks(experiment)
     return experiment.name, many_tasks(experiment)

@@ -16,24 +16,35 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from subgrpc import __version__
 from subgrpc.cli import exitcodes
 from subgrpc.errors import SubgrpcError
 
 _COMMANDS = {
+    "init": "Write a commented experiment.yaml and a train.py to start from.",
     "up": "Start a server.",
     "down": "Stop a server; running experiments go on.",
     "status": "Show the server, its clusters and what runs.",
     "run": "Run a spec or a command and follow its output.",
     "list": "List experiments.",
     "get": "Show one experiment.",
+    "tasks": "List an experiment's tasks.",
+    "events": "List an experiment's history.",
     "logs": "Print or follow an experiment's output.",
-    "wait": "Wait for an experiment's end; return its exit code.",
-    "cancel": "Stop an experiment.",
-    "delete": "Delete an experiment with its logs.",
+    "watch": "Print changes of experiments as they happen.",
+    "wait": "Wait for an experiment's end or state; return its exit code.",
+    "cancel": "Stop experiments.",
+    "delete": "Delete experiments with their logs.",
+    "clusters": "List the places where experiments run.",
+    "config": "Name servers, and choose the current one.",
+    "completion": "Print the script that completes commands in your shell.",
+    "version": "Print the versions of this command and its server.",
 }
 """Every command, in the order of a newcomer's need. Its module has its name, and a `command`."""
+_COMPLETION = "_SUBGRPC_COMPLETE"
+"""The variable in which the shell's script asks for what can follow."""
 
 
 class _Commands(click.Group):
@@ -54,10 +65,22 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands and options, without importing what is behind them."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, text in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
+        if ctx.resilient_parsing:
+            return super().resolve_command(ctx, args)
         if name not in _COMMANDS and not name.startswith("-"):
             close = difflib.get_close_matches(name, _COMMANDS, 1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -68,14 +91,15 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start here:  subgrpc up --detach  &&  subgrpc run -- echo hello",
+    epilog="Start here:  subgrpc run -- echo hello",
 )
 @click.version_option(__version__, "-V", "--version", message="subgrpc %(version)s")
 def cli() -> None:
     """Run machine-learning experiments through a subgrpc server.
 
     Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 could not be done,
-    2 wrong usage; run and wait return the experiment's own (see their --help).
+    2 wrong usage, 130 interrupted with Ctrl-C, 141 the reader of the output went away; run and wait
+    return the experiment's own (see their --help).
     """
 
 
@@ -88,6 +112,9 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character must not end a command.
             stream.reconfigure(errors="backslashreplace")
+    asked = os.environ.get(_COMPLETION)
+    if asked:
+        sys.exit(shell_complete(cli, {}, "subgrpc", _COMPLETION, asked))
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

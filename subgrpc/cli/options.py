@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from subgrpc import names
+from subgrpc.cli import complete
 from subgrpc.cli.defaults import DEFAULT_ADDRESS
 
 if TYPE_CHECKING:
@@ -20,19 +22,33 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Which server a command talks to."""
+    """Which server a command talks to.
+
+    Attributes:
+        address: where it listens.
+        token: bearer token; empty: none.
+        ca: as in `subgrpc.client.Credentials`.
+        cert: likewise.
+        key: likewise.
+        chosen: whether the user said which, by option, variable or context.
+    """
 
     address: str
-    token: str
-    ca: str
-    cert: str
-    key: str
+    token: str = ""
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    chosen: bool = True
 
-    def open(self) -> Client:
+    def open(self, timeout: float = 30.0) -> Client:
         """A client; it connects with its first call."""
         from subgrpc.client import Client, Credentials
 
-        return Client(self.address, Credentials(self.token, self.ca, self.cert, self.key))
+        credentials = Credentials(self.token, self.ca, self.cert, self.key)
+        return Client(self.address, credentials, timeout=timeout)
+
+
+_CONNECTION_PARAMETERS = ("address", "context", "token", "tls_ca", "tls_cert", "tls_key")
 
 
 def connection_options(command: F) -> F:
@@ -41,11 +57,18 @@ def connection_options(command: F) -> F:
     @click.option(
         "--address",
         envvar="SUBGRPC_ADDRESS",
-        default=DEFAULT_ADDRESS,
-        show_default=True,
         show_envvar=True,
         metavar="ADDRESS",
-        help="The server: HOST:PORT or unix:PATH.",
+        help="The server: HOST:PORT or unix:PATH.  [default: that of the current context, else "
+        f"{DEFAULT_ADDRESS}]",
+    )
+    @click.option(
+        "--context",
+        envvar="SUBGRPC_CONTEXT",
+        show_envvar=True,
+        metavar="NAME",
+        shell_complete=complete.contexts,
+        help="The server by its name in `subgrpc config list`.",
     )
     @click.option(
         "--token",
@@ -79,34 +102,88 @@ def connection_options(command: F) -> F:
         help="The key of --tls-cert.",
     )
     @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        address: str,
-        token: str,
-        tls_ca: str,
-        tls_cert: str,
-        tls_key: str,
-        **kwargs: Any,
-    ) -> Any:
-        connection = Connection(address, token, tls_ca, tls_cert, tls_key)
-        return command(*args, connection=connection, **kwargs)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        connection = connection_of(click.get_current_context())
+        others = {k: v for k, v in kwargs.items() if k not in _CONNECTION_PARAMETERS}
+        return command(*args, connection=connection, **others)
 
     return wrapped  # type: ignore[return-value]  # click's decorators keep the kind of callable
 
 
+def connection_of(ctx: click.Context) -> Connection:
+    """Which server a command line means.
+
+    An option wins over a variable, a variable over the current context. A server comes with its
+    own credentials: what belongs to a context is never sent to an address that is given beside it.
+
+    Raises:
+        UsageError: both an address and a context are given as options.
+        NotFound: there is no such context.
+    """
+    given = {key: ctx.params.get(key) or "" for key in _CONNECTION_PARAMETERS}
+    typed = {key for key in given if _is_typed(ctx, key)}
+    if {"address", "context"} <= typed:
+        raise click.UsageError("Give --address or --context, not both.", ctx)
+    if "address" in typed or (given["address"] and "context" not in typed):
+        return Connection(
+            given["address"], given["token"], given["tls_ca"], given["tls_cert"], given["tls_key"]
+        )
+    if given["address"]:  # of the environment, as are credentials that are not typed
+        given = {key: value if key in typed else "" for key, value in given.items()}
+    return _of_context(given, typed)
+
+
+def _of_context(given: dict[str, str], typed: set[str]) -> Connection:
+    from subgrpc.cli import contexts
+
+    known = contexts.load()
+    name = given["context"] or known.current
+    if not name:
+        address = DEFAULT_ADDRESS
+        rest = (given["token"], given["tls_ca"], given["tls_cert"], given["tls_key"])
+        return Connection(address, *rest, chosen=False)
+    server = known.find(name)
+
+    def choose(key: str, own: str) -> str:
+        return given[key] if key in typed or not own else own
+
+    token = given["token"]
+    if "token" not in typed:
+        token = contexts.read_token(server.token_file) or token
+    return Connection(
+        server.address,
+        token,
+        choose("tls_ca", server.tls_ca),
+        choose("tls_cert", server.tls_cert),
+        choose("tls_key", server.tls_key),
+    )
+
+
+def _is_typed(ctx: click.Context, parameter: str) -> bool:
+    return ctx.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
+
+
+FORMS = ("table", "wide", "json", "yaml", "name")
+"""How results can be printed."""
+
+
 def output_option(command: F) -> F:
-    """Adds `-o table|json`; the command gets `as_json`."""
+    """Adds `-o table|wide|json|yaml|name`; the command gets a `form`."""
     option = click.option(
         "-o",
         "--output",
-        "as_json",
-        type=click.Choice(["table", "json"]),
+        "form",
+        type=click.Choice(FORMS),
         default="table",
         show_default=True,
-        callback=lambda _context, _option, value: value == "json",
-        help="How results are printed; json is the API's own JSON.",
+        help="How results are printed; json and yaml are the API's own messages.",
     )
     return option(command)
+
+
+def name_argument(command: F) -> F:
+    """Adds the argument NAME, an experiment."""
+    return click.argument("name", shell_complete=complete.experiments)(command)
 
 
 def full_name(name: str) -> str:

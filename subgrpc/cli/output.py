@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +18,18 @@ if TYPE_CHECKING:
     from subgrpc.v1.experiment_service_pb2 import Experiment
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_COLOURED_COLUMNS: Final = ("STATE", "HEALTH")
+_COLOURS: Final = {
+    "QUEUED": "yellow",
+    "STARTING": "cyan",
+    "RUNNING": "cyan",
+    "CANCELLING": "yellow",
+    "CANCELLED": "yellow",
+    "SUCCEEDED": "green",
+    "HEALTHY": "green",
+    "FAILED": "red",
+    "UNHEALTHY": "red",
+}
 
 
 def note(text: str) -> None:
@@ -23,11 +37,42 @@ def note(text: str) -> None:
     click.echo(f"subgrpc: {text}", err=True)
 
 
+def print_document(
+    form: str, document: Any, *, name: str, text: Callable[[], None] | None = None
+) -> None:
+    """Prints one result in the form that was asked for.
+
+    Args:
+        form: json, yaml, name, table or wide.
+        document: messages, and what JSON has.
+        name: what `-o name` prints.
+        text: prints the result for people; by default `name` is that.
+    """
+    if form == "json":
+        print_json(document)
+    elif form == "yaml":
+        print_yaml(document)
+    elif form == "name" or text is None:
+        click.echo(name)
+    else:
+        text()
+
+
 def print_json(value: Any) -> None:
     """Prints one JSON document; messages in it in protobuf's JSON mapping."""
     import json
 
     click.echo(json.dumps(_jsonable(value), indent=2, ensure_ascii=False))
+
+
+def print_yaml(value: Any, *, one_of_many: bool = False) -> None:
+    """Prints the same as `print_json` as YAML; one of many starts with `---`."""
+    import yaml
+
+    text = yaml.safe_dump(
+        _jsonable(value), sort_keys=False, allow_unicode=True, explicit_start=one_of_many
+    )
+    click.echo(text, nl=False)
 
 
 def print_json_line(message: Message) -> None:
@@ -45,7 +90,7 @@ def _jsonable(value: Any) -> Any:
         return MessageToDict(value)
     if isinstance(value, dict):
         return {key: _jsonable(each) for key, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_jsonable(each) for each in value]
     return value
 
@@ -54,11 +99,32 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under a header, columns aligned."""
     cells = [list(header), *([clean(each) for each in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    )
-    click.echo("\n".join(lines))
+    click.echo("\n".join(table_line(header, row, widths) for row in cells))
+
+
+def table_line(header: Sequence[str], row: Sequence[str], widths: Sequence[int]) -> str:
+    """One line of a table; states in colour where that is wanted."""
+    padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    padded[-1] = padded[-1].rstrip()
+    if not coloured():
+        return "  ".join(padded).rstrip()
+    return "  ".join(
+        click.style(text, fg=_COLOURS[cell])
+        if title in _COLOURED_COLUMNS and cell in _COLOURS
+        else text
+        for title, cell, text in zip(header, row, padded, strict=True)
+    ).rstrip()
+
+
+def coloured() -> bool:
+    """Whether stdout is a terminal whose user has not asked for plain text (no-color.org)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and sys.stdout.isatty()
+
+
+def interactive() -> bool:
+    """Whether there is somebody to answer a question: it is asked on stderr."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
@@ -66,7 +132,10 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     shown = [(name, clean(value)) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0) + 1
     for name, value in shown:
-        click.echo(f"{name + ':':<{width}}  {value}")
+        text = value
+        if name.upper() in _COLOURED_COLUMNS and value in _COLOURS and coloured():
+            text = click.style(value, fg=_COLOURS[value])
+        click.echo(f"{name + ':':<{width}}  {text}")
 
 
 def clean(text: str) -> str:
@@ -95,13 +164,18 @@ def when(time: Timestamp) -> str:
 
 def took(experiment: Experiment) -> str:
     """How long the current attempt has run, or ran; nothing before it does."""
+    return between(experiment.start_time, experiment.end_time)
+
+
+def between(start: Timestamp, end: Timestamp) -> str:
+    """The time from start to end, or to now; nothing before the start."""
     import time
 
-    start = experiment.start_time.ToNanoseconds()
-    if not start:
+    first = start.ToNanoseconds()
+    if not first:
         return ""
-    end = experiment.end_time.ToNanoseconds() or time.time_ns()
-    return span(max(end - start, 0) / 1e9)
+    last = end.ToNanoseconds() or time.time_ns()
+    return span(max(last - first, 0) / 1e9)
 
 
 def span(seconds: float) -> str:

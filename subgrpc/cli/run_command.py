@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from subgrpc.cli import exitcodes, output
-from subgrpc.cli.follow import follow, many_tasks
+from subgrpc.cli import complete, detached, exitcodes, interruption, output
+from subgrpc.cli.follow import Follower, many_tasks
 from subgrpc.cli.logwriter import LogWriter
 from subgrpc.cli.options import Connection, connection_options, output_option, short_name
 from subgrpc.cli.times import SPAN
-from subgrpc.errors import FieldViolation, InvalidArgument, SubgrpcError
+from subgrpc.errors import FieldViolation, InvalidArgument
 
 if TYPE_CHECKING:
     from subgrpc.client import Client
@@ -50,7 +50,12 @@ Examples:
 @click.command("run", cls=_Run, epilog=_EXAMPLES + exitcodes.EXPERIMENT_HELP)
 @click.argument("spec", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--name", default="", help="The experiment's id; by default the spec's, or made up.")
-@click.option("--cluster", default="", help="Where to run; by default the spec's, or the server's.")
+@click.option(
+    "--cluster",
+    default="",
+    shell_complete=complete.clusters,
+    help="Where to run; by default the spec's, or the server's.",
+)
 @click.option("-l", "--label", multiple=True, metavar="KEY=VALUE", help="A label; repeatable.")
 @click.option("-e", "--env", multiple=True, metavar="KEY=VALUE", help="A variable; repeatable.")
 @click.option("--timeout", type=SPAN, metavar="SPAN", help="How long it may run: 90s, 5m, 2h.")
@@ -75,43 +80,38 @@ def command(
     detach: bool,
     quiet: bool,
     prefix: bool | None,
-    as_json: bool,
+    form: str,
     **given: Any,
 ) -> int:
     """Run a spec or a command, follow its output, and return its exit code.
 
     A COMMAND runs as it is written, without a shell, in the current folder if the server is on
-    this machine. Ctrl-C ends the following, not the experiment. What the tasks wrote to stdout and
-    stderr goes to stdout and stderr; with -o json both go to stderr, and stdout gets the
-    experiment once it has ended.
+    this machine. Ctrl-C ends the following, not the experiment; on a terminal it asks whether to
+    cancel it. What the tasks wrote to stdout and stderr goes to stdout and stderr; with -o json or
+    yaml both go to stderr, and stdout gets the experiment once it has ended.
+
+    If no server was chosen and none is at the default address, one is started in the background.
     """
     wanted = _read(ctx, spec, connection.address, given)
+    if not connection.chosen:
+        detached.ensure_default()
+    as_document = form in ("json", "yaml")
     with connection.open() as client:
         experiment = _create(client, wanted, spec[0] if spec else None)
         if detach:
-            _print(experiment, as_json, short_name(experiment.name))
+            output.print_document(form, experiment, name=short_name(experiment.name))
             return exitcodes.OK
         if not quiet:
             output.note(f"{short_name(experiment.name)} created")
         several = many_tasks(experiment) if prefix is None else prefix
-        out = sys.stderr.buffer if as_json else None
-        try:
-            ended = follow(client, experiment, LogWriter(prefix=several, out=out), quiet=quiet)
-        except (KeyboardInterrupt, BrokenPipeError, SubgrpcError):
-            _say_how_to_go_on(experiment)
-            raise
+        out = sys.stderr.buffer if as_document else None
+        follower = Follower(client, experiment, LogWriter(prefix=several, out=out), quiet=quiet)
+        ended = interruption.follow(client, experiment, follower)
     if not quiet:
         output.note(_outcome(ended))
-    if as_json:
-        output.print_json(ended)
+    if as_document:
+        output.print_document(form, ended, name="")
     return exitcodes.of_experiment(ended)
-
-
-def _print(experiment: Experiment, as_json: bool, text: str) -> None:
-    if as_json:
-        output.print_json(experiment)
-    else:
-        click.echo(text)
 
 
 def _outcome(experiment: Experiment) -> str:
@@ -120,16 +120,6 @@ def _outcome(experiment: Experiment) -> str:
         words.append(f"after {output.took(experiment)}")
     why = ": ".join(each for each in (experiment.reason, output.clean(experiment.message)) if each)
     return " ".join(words) + (f" ({why})" if why else "")
-
-
-def _say_how_to_go_on(experiment: Experiment) -> None:
-    name = short_name(experiment.name)
-    output.note(
-        f"no longer following {name}, which goes on.\n"
-        f"  follow:  subgrpc logs -f {name}\n"
-        f"  result:  subgrpc wait {name}\n"
-        f"  stop:    subgrpc cancel {name}"
-    )
 
 
 def _read(ctx: click.Context, specs: tuple[Path, ...], address: str, given: dict[str, Any]) -> Spec:

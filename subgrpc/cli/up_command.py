@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from subgrpc import __version__
-from subgrpc.cli import defaults, exitcodes, output, serverfile
+from subgrpc.cli import defaults, detached, exitcodes, output, serverfile
 from subgrpc.cli.datafolder import DataFolder
 from subgrpc.cli.options import output_option
-from subgrpc.errors import SubgrpcError, Unavailable
+from subgrpc.errors import SubgrpcError
 
 if TYPE_CHECKING:
     from subgrpc.config import ServerConfig
@@ -65,7 +64,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
 @output_option
 @click.pass_context
 def command(
-    ctx: click.Context, /, detach: bool, ready_fd: int | None, as_json: bool, **given: Any
+    ctx: click.Context, /, detach: bool, ready_fd: int | None, form: str, **given: Any
 ) -> int:
     """Start a server, in the foreground; SIGTERM or Ctrl-C stops it.
 
@@ -79,9 +78,10 @@ def command(
     given["listen"] = tuple(_absolute(each) for each in given["listen"])
     local = _local_options(ctx, given["local"])
     if detach:
-        return _detach(data_dir, _arguments(given), as_json)
+        _print_ready(detached.start(data_dir, _arguments(given)), data_dir, form)
+        return exitcodes.OK
     try:
-        _serve(_config(given, local), given["log_level"], ready_fd, as_json)
+        _serve(_config(given, local), given["log_level"], ready_fd, form)
     except SubgrpcError as error:
         _report(ready_fd, {"error": error.message, "reason": error.reason})
         raise
@@ -118,7 +118,7 @@ def _config(given: dict[str, Any], local: dict[str, object]) -> ServerConfig:
     )
 
 
-def _serve(config: ServerConfig, log_level: str, ready_fd: int | None, as_json: bool) -> None:
+def _serve(config: ServerConfig, log_level: str, ready_fd: int | None, form: str) -> None:
     from subgrpc.rpc.logging import configure_logging
     from subgrpc.rpc.server import Server, run
 
@@ -128,7 +128,7 @@ def _serve(config: ServerConfig, log_level: str, ready_fd: int | None, as_json: 
         found = serverfile.write(config.data_dir, list(server.addresses), __version__)
         _report(ready_fd, {"ready": True})
         if ready_fd is None:
-            _print_ready(found, config.data_dir, as_json)
+            _print_ready(found, config.data_dir, form)
 
     try:
         run(config, ready)
@@ -155,64 +155,19 @@ def _arguments(given: dict[str, Any]) -> list[str]:
     return words
 
 
-def _detach(data_dir: Path, arguments: list[str], as_json: bool) -> int:
-    """Starts the server as a process of its own and waits until it is ready."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    log = data_dir / serverfile.LOG_NAME
-    reading, writing = os.pipe()
-    with os.fdopen(reading, encoding="utf-8") as answer:
-        try:
-            with log.open("ab") as sink:
-                child = subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "subgrpc.cli.main", "up", *arguments),
-                        *("--ready-fd", str(writing)),
-                    ],
-                    # `-m` looks for modules here first, and here nobody else has any.
-                    cwd=data_dir,
-                    stdin=subprocess.DEVNULL,
-                    stdout=sink,
-                    stderr=sink,
-                    pass_fds=(writing,),
-                    start_new_session=True,
-                )
-        finally:
-            os.close(writing)
-        try:
-            told = answer.read()
-        except KeyboardInterrupt:
-            child.terminate()
-            raise
-    result = json.loads(told) if told else {}
-    if "ready" not in result:
-        code = child.wait()
-        text = f"the server ended with code {code} before it was ready; see {log}"
-        reason = result.get("reason", "SERVER_NOT_STARTED")
-        raise Unavailable(result.get("error", text), reason=reason)
-    found = serverfile.read(data_dir)
-    assert found is not None
-    _print_ready(found, data_dir, as_json)
-    return exitcodes.OK
+def _print_ready(server: serverfile.ServerFile, data_dir: Path, form: str) -> None:
+    def show() -> None:
+        where = ", ".join(server.addresses)
+        click.echo(f"subgrpc {server.version} is ready on {where} (process {server.pid})")
+        output.note(f"data in {data_dir}; stop with: {detached.down_command(data_dir)}")
+        if defaults.DEFAULT_ADDRESS not in server.addresses:
+            output.note(f"clients: export SUBGRPC_ADDRESS={server.addresses[0]}")
 
-
-def _print_ready(server: serverfile.ServerFile, data_dir: Path, as_json: bool) -> None:
-    if as_json:
-        output.print_json(
-            {
-                "addresses": server.addresses,
-                "pid": server.pid,
-                "version": server.version,
-                "dataDir": str(data_dir),
-            }
-        )
-        sys.stdout.flush()
-        return
-    where = ", ".join(server.addresses)
-    click.echo(f"subgrpc {server.version} is ready on {where} (process {server.pid})")
-    output.note(f"data in {data_dir}; stop with: subgrpc down{_data_dir_option(data_dir)}")
-    if defaults.DEFAULT_ADDRESS not in server.addresses:
-        output.note(f"clients: export SUBGRPC_ADDRESS={server.addresses[0]}")
-
-
-def _data_dir_option(data_dir: Path) -> str:
-    return "" if data_dir == defaults.data_dir() else f" --data-dir {data_dir}"
+    facts = {
+        "addresses": server.addresses,
+        "pid": server.pid,
+        "version": server.version,
+        "dataDir": str(data_dir),
+    }
+    output.print_document(form, facts, name=server.addresses[0], text=show)
+    sys.stdout.flush()

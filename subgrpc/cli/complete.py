@@ -1,0 +1,83 @@
+"""What the shell offers behind Tab: names of experiments, tasks, clusters and contexts.
+
+A shell waits for the answer, so a server that is slow or absent means no offers, and no message.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from subgrpc.client import Client
+
+Completer = Callable[[click.Context, click.Parameter, str], list[str]]
+_MOST = 100
+_PATIENCE = 2.0
+
+
+def contexts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of contexts."""
+    from subgrpc.cli.contexts import load
+    from subgrpc.errors import SubgrpcError
+
+    try:
+        return [each for each in load().servers if each.startswith(incomplete)]
+    except (SubgrpcError, OSError):
+        return []
+
+
+def experiments(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of experiments, the newest first."""
+    from subgrpc.cli.options import short_name
+
+    # Ids have lower-case letters, digits and hyphens, all of which come before "~".
+    wanted = f'experiment_id >= "{incomplete}" AND experiment_id < "{incomplete}~"'
+    if not all(each.isascii() and (each.isalnum() or each == "-") for each in incomplete):
+        return []
+
+    def ask(client: Client) -> list[str]:
+        found = client.list_experiments(filter=wanted if incomplete else "", page_size=_MOST)
+        return [short_name(each.name) for each in itertools.islice(found, _MOST)]
+
+    given = ctx.params.get(param.name or "") or ()
+    taken = given if isinstance(given, tuple) else ()
+    return [each for each in _asked(ctx, ask) if each not in taken]
+
+
+def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Tasks of the experiment on the command line."""
+    from subgrpc.cli.options import full_name
+
+    name = ctx.params.get("name")
+    if not name:
+        return []
+
+    def ask(client: Client) -> list[str]:
+        found = client.list_tasks(full_name(name))
+        return [f"{each.status.role}/{each.status.index}" for each in found]
+
+    return [each for each in _asked(ctx, ask) if each.startswith(incomplete)]
+
+
+def clusters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of clusters."""
+
+    def ask(client: Client) -> list[str]:
+        return [each.name.removeprefix("clusters/") for each in client.list_clusters()]
+
+    return [each for each in _asked(ctx, ask) if each.startswith(incomplete)]
+
+
+def _asked(ctx: click.Context, ask: Callable[[Client], list[str]]) -> list[str]:
+    from subgrpc.cli.options import connection_of
+    from subgrpc.errors import SubgrpcError
+
+    try:
+        with connection_of(ctx).open(_PATIENCE) as client:
+            return ask(client)
+    except (SubgrpcError, OSError, click.UsageError):
+        return []
