@@ -19,11 +19,17 @@ class FieldViolation:
         field: path of the field from the message's root, such as `spec.task_groups[0].role`.
         description: what was found, what is allowed, and what to do, in one sentence.
         reason: a stable word for the rule that was broken, such as `REQUIRED`.
+        place: FILE:LINE:COLUMN, where the request was read from a file; `field` is the path there.
     """
 
     field: str
     description: str
     reason: str = "INVALID_VALUE"
+    place: str = ""
+
+    def __str__(self) -> str:
+        """All of it but the reason: "PLACE: FIELD: DESCRIPTION"."""
+        return ": ".join(each for each in (self.place, self.field, self.description) if each)
 
 
 class SubgrpcError(Exception):
@@ -59,7 +65,7 @@ class InvalidArgument(SubgrpcError):
         reason: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        text = message or "; ".join(f"{each.field}: {each.description}" for each in violations)
+        text = message or "; ".join(str(each) for each in violations)
         super().__init__(text, reason=reason, metadata=metadata)
         self.violations = tuple(violations)
 

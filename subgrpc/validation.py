@@ -323,11 +323,12 @@ def _map_check(entry: Descriptor, rules: Rules) -> Check:
             if key == "" and rules.HasField("keys"):
                 found.append(FieldViolation("[]", "a key must not be empty", "REQUIRED"))
             if wrong := (*key_check(key), *value_check(value)):
-                found += under(_subscript(key), wrong)
+                found += under(subscript(key), wrong)
         return found
 
     return check
 
 
-def _subscript(key: object) -> str:
+def subscript(key: object) -> str:
+    """How the paths of violations write a key of a map."""
     return f"[{shown(str(key))[1:-1]}]"

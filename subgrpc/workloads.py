@@ -11,14 +11,13 @@ from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.spec_pb2 import EnvVar, TaskGroup
 from subgrpc.v1.types_pb2 import Resources
 
-DEFAULT_ROLE = "main"
 DEFAULT_GRACE = timedelta(seconds=10)
 """Time between SIGTERM and SIGKILL where the spec says nothing."""
 
 
 def role_of(group: TaskGroup) -> str:
     """The group's role, or the default one."""
-    return group.role or DEFAULT_ROLE
+    return group.role or names.DEFAULT_ROLE
 
 
 def replicas_of(group: TaskGroup) -> int:

@@ -30,7 +30,7 @@ def complaint(error: SubgrpcError) -> str:
     """All of an error in words, several lines if need be."""
     lines = [f"error: {_summary(error)}"]
     if isinstance(error, InvalidArgument) and len(error.violations) > 1:
-        lines += [f"  {_one(each.field, each.description)}" for each in error.violations]
+        lines += [f"  {clean(str(each))}" for each in error.violations]
     omitted = error.metadata.get("omittedViolations")
     if omitted:
         lines.append(f"  and {omitted} more")
@@ -45,11 +45,7 @@ def complaint(error: SubgrpcError) -> str:
 def _summary(error: SubgrpcError) -> str:
     violations = error.violations if isinstance(error, InvalidArgument) else ()
     if len(violations) == 1:
-        return _one(violations[0].field, violations[0].description)
+        return clean(str(violations[0]))
     if violations:
         return f"{len(violations)} mistakes:"
     return clean(error.message or error.reason)
-
-
-def _one(field: str, description: str) -> str:
-    return clean(f"{field}: {description}" if field else description)

@@ -28,6 +28,7 @@ _COMMANDS = {
     "down": "Stop a server; running experiments go on.",
     "status": "Show the server, its clusters and what runs.",
     "run": "Run a spec or a command and follow its output.",
+    "validate": "Say everything that is wrong with specs.",
     "list": "List experiments.",
     "get": "Show one experiment.",
     "tasks": "List an experiment's tasks.",

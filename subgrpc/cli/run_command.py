@@ -15,7 +15,7 @@ from subgrpc.cli.follow import Follower, many_tasks
 from subgrpc.cli.logwriter import LogWriter
 from subgrpc.cli.options import Connection, connection_options, output_option, short_name
 from subgrpc.cli.times import SPAN
-from subgrpc.errors import FieldViolation, InvalidArgument
+from subgrpc.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from subgrpc.client import Client
@@ -97,7 +97,7 @@ def command(
         detached.ensure_default()
     as_document = form in ("json", "yaml")
     with connection.open() as client:
-        experiment = _create(client, wanted, spec[0] if spec else None)
+        experiment = _create(client, wanted)
         if detach:
             output.print_document(form, experiment, name=short_name(experiment.name))
             return exitcodes.OK
@@ -182,12 +182,14 @@ def _with_options(ctx: click.Context, spec: Spec, given: dict[str, Any]) -> Spec
     for key, value in _pairs(ctx, "--label", given["label"]):
         experiment.labels[key] = value
     for key, value in _pairs(ctx, "--env", given["env"]):
-        # A group's variable would win over one of the whole experiment.
+        # A group's variable would win over one of the whole experiment. Each stays where it is, so
+        # that the spec still knows where in the file it stands.
         for variables in (experiment.spec.env, *(g.env for g in experiment.spec.task_groups)):
-            kept = [each for each in variables if each.name != key]
-            del variables[:]
-            variables.extend(kept)
-        experiment.spec.env.add(name=key, value=value)
+            for each in variables:
+                if each.name == key:
+                    each.value = value
+        if all(each.name != key for each in experiment.spec.env):
+            experiment.spec.env.add(name=key, value=value)
     if given["cluster"]:
         experiment.spec.cluster = given["cluster"]
     if given["timeout"] is not None:
@@ -205,18 +207,8 @@ def _pairs(ctx: click.Context, option: str, values: tuple[str, ...]) -> list[tup
     return found
 
 
-def _create(client: Client, spec: Spec, path: Path | None) -> Experiment:
+def _create(client: Client, spec: Spec) -> Experiment:
     try:
         return client.create_experiment(spec.experiment, experiment_id=spec.experiment_id)
     except InvalidArgument as error:
-        prefix = f"{path}: " if path else ""
-        violations = [
-            FieldViolation(f"{prefix}{spec.path_of(each.field)}", each.description, each.reason)
-            for each in error.violations
-        ]
-        raise InvalidArgument(
-            "" if violations else error.message,
-            violations,
-            reason=error.reason,
-            metadata=error.metadata,
-        ) from error
+        raise spec.located(error) from error

@@ -9,7 +9,7 @@ from subgrpc import names
 from subgrpc.errors import FieldViolation, InvalidArgument, NotFound
 from subgrpc.metastore import Metastore
 from subgrpc.v1.experiment_service_pb2 import Experiment, LogFormat, StreamLogsRequest
-from subgrpc.workloads import DEFAULT_ROLE, replicas_of
+from subgrpc.workloads import replicas_of, role_of
 
 _PATTERNS = (
     "teams/*/experiments/*",
@@ -92,6 +92,6 @@ def _has_task(experiment: Experiment, task: str) -> bool:
     if not (index.isdigit() and len(index) <= 10 and index == str(int(index))):
         return False
     return any(
-        (group.role or DEFAULT_ROLE) == role and int(index) < replicas_of(group)
+        role_of(group) == role and int(index) < replicas_of(group)
         for group in experiment.spec.task_groups
     )

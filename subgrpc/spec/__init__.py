@@ -1,7 +1,7 @@
-"""Reads an experiment from a YAML or JSON file.
+"""Reads an experiment from a YAML or JSON file, and says everything that is wrong with it at once.
 
-The keys are the fields of `Experiment` and `ExperimentSpec`, side by side, and `name` for the
-experiment's id:
+docs/spec.md is the reference. The keys are the fields of `Experiment` and `ExperimentSpec`, side by
+side, and `name` for the experiment's id:
 
 ```yaml
 name: digits
@@ -20,33 +20,30 @@ driver_options:
 ```
 
 An experiment with one role may have `command` or `args`, `replicas` and `resources` at the top
-instead of `task_groups`.
+instead of `task_groups`. Apache Submarine's ExperimentSpec is read too.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from subgrpc.errors import InvalidArgument
+from subgrpc import names
+from subgrpc.errors import FieldViolation, InvalidArgument
+from subgrpc.spec import own, submarine
 from subgrpc.spec.durations import parse_duration
-from subgrpc.spec.fields import Problems, find_field, set_field, unknown
-from subgrpc.spec.tree import Node, SyntaxProblem, parse
-from subgrpc.v1.experiment_service_pb2 import Experiment
-from subgrpc.v1.spec_pb2 import ExperimentSpec, TaskGroup
+from subgrpc.spec.places import MAX_PROBLEMS, Places, Problems
+from subgrpc.spec.source import MAX_FILE_BYTES, parse, read_text
+from subgrpc.spec.substitution import substitute, wanted
+from subgrpc.spec.tree import Node, SyntaxProblem
+from subgrpc.specrules import check_combinations
+from subgrpc.v1.experiment_service_pb2 import CreateExperimentRequest, Experiment
+from subgrpc.v1.spec_pb2 import ExperimentSpec
+from subgrpc.validation import under, validate
 
 __all__ = ["MAX_FILE_BYTES", "Spec", "load_spec", "parse_duration", "parse_spec"]
-
-MAX_FILE_BYTES = 1 << 20
-"""A spec is at most 256 KiB when serialised; its text may be somewhat longer."""
-
-_TOP_FIELDS = [Experiment.DESCRIPTOR.fields_by_name[each] for each in ("display_name", "labels")]
-_SPEC_FIELDS = list(ExperimentSpec.DESCRIPTOR.fields)
-_SHORT_FIELDS = [
-    TaskGroup.DESCRIPTOR.fields_by_name[each]
-    for each in ("command", "args", "replicas", "resources")
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,116 +53,126 @@ class Spec:
     Attributes:
         experiment_id: the `name` in it; empty: the server makes one.
         experiment: display name, labels and spec.
-        short: whether the role stood at the top of the file.
+        short: whether the role stood at the top.
+        places: where in the file everything stands; None: it was no file.
     """
 
     experiment_id: str
     experiment: Experiment
     short: bool = False
+    places: Places | None = field(default=None, compare=False, repr=False)
 
     def path_of(self, field: str) -> str:
-        """Returns where in the file a field of CreateExperimentRequest stands."""
-        if field == "experiment_id":
+        """Returns the path that a field of CreateExperimentRequest has in a spec."""
+        if self.places is not None:
+            return self.places.find(field)[0]
+        if field == own.NAME_FIELD.name:
             return "name"
         path = field.removeprefix("experiment.").removeprefix("spec.")
         return path.removeprefix("task_groups[0].") if self.short else path
 
+    def located(self, error: InvalidArgument) -> InvalidArgument:
+        """What the server says of the request, as said of the file."""
+        if not error.violations:
+            return error
+        found = [
+            self.places.located(each)
+            if self.places
+            else replace(each, field=self.path_of(each.field))
+            for each in error.violations
+        ]
+        return InvalidArgument("", found, reason=error.reason, metadata=error.metadata)
 
-def load_spec(path: Path) -> Spec:
+
+def load_spec(path: Path, *, environ: Mapping[str, str] | None = None) -> Spec:
     """Reads a file; a relative `driver_options.local.working_directory` starts at its folder.
+
+    Args:
+        path: the file; one whose name ends in `.json` is read as JSON, any other as both.
+        environ: what `${env:NAME}` is read from; by default this process's environment.
 
     Raises:
         InvalidArgument: the file cannot be read, or with a violation for every mistake in it.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InvalidArgument(f"cannot read {path}: {error.strerror}") from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise InvalidArgument(f"{path} is no spec: it has more than {MAX_FILE_BYTES >> 20} MiB")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InvalidArgument(f"{path} is no spec: line {line} is not UTF-8") from error
-    spec = parse_spec(text, is_json=path.suffix.lower() == ".json", source=str(path))
+    spec = parse_spec(
+        read_text(path),
+        is_json=path.suffix.lower() == ".json",
+        source=str(path),
+        environ=environ,
+    )
     _resolve_working_directory(spec.experiment.spec, path)
     return spec
 
 
-def parse_spec(text: str, *, is_json: bool = False, source: str = "the spec") -> Spec:
+def parse_spec(
+    text: str,
+    *,
+    is_json: bool = False,
+    source: str = "the spec",
+    environ: Mapping[str, str] | None = None,
+) -> Spec:
     """Reads the text of a spec.
 
     Args:
         text: YAML or JSON.
         is_json: read JSON only, with its own error messages.
         source: what to call it in errors.
+        environ: what `${env:NAME}` is read from; by default this process's environment.
 
     Raises:
-        InvalidArgument: with a violation for every mistake.
+        InvalidArgument: with a violation for every mistake; `place` of each says where it stands.
     """
+    problems = Problems(source)
     try:
-        # JSON is nearly YAML, which does not allow tabs.
-        root = parse(text, is_json=is_json or _is_json(text))
+        root, findings = parse(text, is_json=is_json)
     except SyntaxProblem as error:
-        place = f":{error.line}" if error.line else ""
-        place += f":{error.column}" if error.line and error.column else ""
-        raise InvalidArgument(f"{source}{place}: {error}", reason="SPEC_SYNTAX") from error
+        place = problems.places.place(error.line, error.column)
+        violation = FieldViolation("", str(error), "SPEC_SYNTAX", place)
+        raise InvalidArgument(violations=[violation], reason="SPEC_SYNTAX") from error
     if not isinstance(root.value, dict) or not root.value:
-        text = "must be a mapping of keys to values" if root.value else "is empty"
-        raise InvalidArgument(f"{source} {text}; the least is: command: python train.py")
-    problems = Problems()
-    spec = _read(root, problems)
+        what = "must be a mapping of keys to values" if root.value else "is empty"
+        text = f"{what}; the least is: command: python train.py"
+        place = problems.places.place(root.line, root.column)
+        violation = FieldViolation("", text, "SPEC_SYNTAX", place)
+        raise InvalidArgument(violations=[violation], reason="SPEC_SYNTAX")
+    for finding in findings:
+        problems.add_finding(finding)
+    if wanted(root, problems):
+        root = substitute(root, os.environ if environ is None else environ, problems)
+    request = _read(root, problems)
+    _check(request, problems)
     if problems.found:
-        raise InvalidArgument(violations=problems.found, reason="INVALID_SPEC")
-    return spec
+        omitted = len(problems.found) - MAX_PROBLEMS
+        raise InvalidArgument(
+            violations=problems.found[:MAX_PROBLEMS],
+            reason="INVALID_SPEC",
+            metadata={"omittedViolations": str(omitted)} if omitted > 0 else {},
+        )
+    return Spec(
+        request.experiment_id,
+        request.experiment,
+        short=own.is_short(root) and not submarine.is_submarine(root),
+        places=problems.places,
+    )
 
 
-def _is_json(text: str) -> bool:
-    if not text.lstrip().startswith("{"):
-        return False
+def _read(root: Node, problems: Problems) -> CreateExperimentRequest:
+    request = CreateExperimentRequest(parent=names.team_name(names.DEFAULT_TEAM))
+    request.experiment.spec.SetInParent()
+    form = submarine if submarine.is_submarine(root) else own
+    form.read(root, request, problems)
+    return request
+
+
+def _check(request: CreateExperimentRequest, problems: Problems) -> None:
+    """Applies the rules that the server applies, as far as they need no server."""
+    found = under("experiment.spec", check_combinations(request.experiment.spec))
     try:
-        parse(text, is_json=True)
-    except SyntaxProblem:
-        return False
-    return True
-
-
-def _read(root: Node, problems: Problems) -> Spec:
-    experiment = Experiment()
-    short = "task_groups" not in root.value and "taskGroups" not in root.value
-    group = experiment.spec.task_groups.add() if short else TaskGroup()
-    experiment_id = ""
-    for key, node in root.value.items():
-        if key == "name":
-            experiment_id = _name(node, problems)
-        elif field := find_field(_TOP_FIELDS, key):
-            set_field(experiment, field, node, key, problems)
-        elif field := find_field(_SPEC_FIELDS, key):
-            set_field(experiment.spec, field, node, key, problems)
-        elif not (field := find_field(_SHORT_FIELDS, key)):
-            problems.add(key, node, unknown(key, _known(short)), "UNKNOWN_FIELD")
-        elif not short:
-            text = "belongs into a task group: task_groups stands beside it"
-            problems.add(key, node, text, "CONFLICT")
-        else:
-            set_field(group, field, node, key, problems)
-    if short and not (group.command or group.args or problems.found):
-        text = "is missing: give command, args or task_groups"
-        problems.add("command", root, text, "REQUIRED")
-    return Spec(experiment_id, experiment, short)
-
-
-def _name(node: Node, problems: Problems) -> str:
-    if isinstance(node.value, dict | list):
-        problems.add("name", node, "must be one word")
-    return node.text
-
-
-def _known(short: bool) -> list[str]:
-    fields = [*_TOP_FIELDS, *_SPEC_FIELDS, *(_SHORT_FIELDS if short else [])]
-    return ["name", *(each.name for each in fields)]
+        validate(request)
+    except InvalidArgument as error:
+        found += error.violations
+    for violation in found:
+        problems.add_violation(violation)
 
 
 def _resolve_working_directory(spec: ExperimentSpec, path: Path) -> None:

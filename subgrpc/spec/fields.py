@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -11,55 +11,29 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from subgrpc.errors import FieldViolation
 from subgrpc.spec.durations import parse_duration
-from subgrpc.spec.tree import Node, plain
+from subgrpc.spec.places import Problems, Spot, unknown
+from subgrpc.spec.tree import plain
 from subgrpc.v1.spec_pb2 import EnvVar
 
-MAX_PROBLEMS = 50
 _MAX_DOUBLE_INT = 2**53
-# What other platforms call it.
-_SYNONYMS = {
-    "cmd": "command",
-    "entrypoint": "command",
-    "run": "command",
-    "gpu": "gpus",
-    "mem": "memory",
-    "ram": "memory",
-    "cpus": "cpu",
-    "instances": "replicas",
-    "tasks": "task_groups",
-    "roles": "task_groups",
-    "retry": "retry_policy",
-    "retries": "retry_policy",
-    "environment": "env",
-}
+_DIGITS = re.compile(r"[0-9]{1,20}")
 
 
-class Problems:
-    """What was found wrong so far."""
-
-    def __init__(self) -> None:
-        self.found: list[FieldViolation] = []
-
-    def add(self, path: str, node: Node, text: str, reason: str = "INVALID_VALUE") -> None:
-        """Notes one mistake."""
-        if len(self.found) < MAX_PROBLEMS:
-            self.found.append(FieldViolation(path, text + node.where, reason))
-
-
-def fill(message: Message, node: Node, path: str, problems: Problems) -> None:
+def fill(message: Message, spot: Spot, problems: Problems) -> None:
     """Sets the fields of a message from a mapping with their names as keys."""
-    if not isinstance(node.value, dict):
-        problems.add(path, node, f"must be a mapping of keys to values, not {_kind(node)}")
+    problems.places.enter(spot)
+    if not is_mapping(spot, problems):
         return
     fields: list[FieldDescriptor] = [*message.DESCRIPTOR.fields]
-    for key, child in node.value.items():
+    seen: dict[str, str] = {}
+    for key in spot.node.items:
         field = find_field(fields, key)
         if field is None:
-            problems.add(join(path, key), child, unknown(key, [each.name for each in fields]))
-        else:
-            set_field(message, field, child, join(path, key), problems)
+            text = unknown(key, [each.name for each in fields])
+            problems.add_key(spot.child(key, f".{key}"), text, "UNKNOWN_FIELD")
+        elif first_spelling(seen, field, key, spot, problems):
+            set_field(message, field, spot.child(key, f".{field.name}"), problems)
 
 
 def find_field(fields: Iterable[FieldDescriptor], key: str) -> FieldDescriptor | None:
@@ -67,41 +41,44 @@ def find_field(fields: Iterable[FieldDescriptor], key: str) -> FieldDescriptor |
     return next((each for each in fields if key in (each.name, each.json_name)), None)
 
 
-def unknown(key: str, known: Iterable[str]) -> str:
-    """What to say of a key that does not exist."""
-    names = sorted(known)
-    synonym = _SYNONYMS.get(key.lower())
-    close = difflib.get_close_matches(key.lower(), names, 1, 0.6)
-    meant = synonym if synonym in names else (close[0] if close else None)
-    hint = f"did you mean {meant!r}? " if meant else ""
-    return f"is no known key; {hint}known are {', '.join(names)}"
+def first_spelling(
+    seen: dict[str, str], field: FieldDescriptor, key: str, spot: Spot, problems: Problems
+) -> bool:
+    """Whether a field was not set in its other spelling already; else notes the mistake."""
+    first = seen.setdefault(field.name, key)
+    if first != key:
+        text = f"is {first!r} in another spelling, which stands here too"
+        problems.add_key(spot.child(key, f".{key}"), text, "DUPLICATE_KEY")
+    return first == key
 
 
-def set_field(
-    message: Message, field: FieldDescriptor, node: Node, path: str, problems: Problems
-) -> None:
+def is_mapping(spot: Spot, problems: Problems) -> bool:
+    """Whether a value is a mapping; else notes the mistake."""
+    if isinstance(spot.node.value, dict):
+        return True
+    problems.add(spot, f"must be a mapping of keys to values, not {spot.node.kind}")
+    return False
+
+
+def set_field(message: Message, field: FieldDescriptor, spot: Spot, problems: Problems) -> None:
     """Sets one field from a value; an empty value leaves it unset."""
-    if node.value is None and field.message_type is not EnvVar.DESCRIPTOR:
+    problems.places.enter(spot)
+    if spot.node.value is None:
         return
     target = getattr(message, field.name)
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
-        _fill_map(target, kind.fields_by_name["value"], node, path, problems)
-    elif kind is EnvVar.DESCRIPTOR and isinstance(node.value, dict):
-        _fill_env(target, node.value, path, problems)
+        _fill_map(target, kind.fields_by_name["value"], spot, problems)
+    elif kind is EnvVar.DESCRIPTOR and isinstance(spot.node.value, dict):
+        fill_env(target, spot, problems)
     elif _is_repeated(field):
-        _fill_list(target, field, node, path, problems)
+        _fill_list(target, field, spot, problems)
     elif kind is not None:
-        _fill_message(target, node, path, problems)
+        _fill_message(target, spot, problems)
     else:
-        value = _scalar(field, node, path, problems)
+        value = scalar(field, spot, problems)
         if value is not None:
             setattr(message, field.name, value)
-
-
-def join(path: str, key: str) -> str:
-    """The path of a key in what `path` leads to."""
-    return f"{path}.{key}" if path else key
 
 
 def _is_repeated(field: FieldDescriptor) -> bool:
@@ -112,129 +89,151 @@ def _is_repeated(field: FieldDescriptor) -> bool:
     return bool(found)
 
 
-def _fill_message(target: Any, node: Node, path: str, problems: Problems) -> None:
+def _fill_message(target: Any, spot: Spot, problems: Problems) -> None:
     if isinstance(target, Duration):
-        _fill_duration(target, node, path, problems)
+        _fill_duration(target, spot, problems)
     elif isinstance(target, Struct):
-        _fill_struct(target, node, path, problems)
+        _fill_struct(target, spot, problems)
     else:
         # Present even if nothing in it is set.
         target.SetInParent()
-        fill(target, node, path, problems)
+        fill(target, spot, problems)
 
 
-def _fill_duration(target: Duration, node: Node, path: str, problems: Problems) -> None:
-    if isinstance(node.value, dict | list | bool):
-        problems.add(path, node, f'must be a span of time such as "5m", not {_kind(node)}')
+def _fill_duration(target: Duration, spot: Spot, problems: Problems) -> None:
+    if isinstance(spot.node.value, dict | list | bool):
+        problems.add(spot, f'must be a span of time such as "5m", not {spot.node.kind}')
         return
     try:
-        target.FromNanoseconds(parse_duration(node.text))
+        target.FromNanoseconds(parse_duration(spot.node.text))
     except ValueError as error:
-        problems.add(path, node, str(error))
+        problems.add(spot, str(error))
 
 
-def _fill_struct(target: Struct, node: Node, path: str, problems: Problems) -> None:
-    if not isinstance(node.value, dict):
-        problems.add(path, node, f"must be a mapping of keys to values, not {_kind(node)}")
+def _fill_struct(target: Struct, spot: Spot, problems: Problems) -> None:
+    if is_mapping(spot, problems) and _check_struct(spot, problems):
+        target.update(plain(spot.node))
+
+
+def _check_struct(spot: Spot, problems: Problems) -> bool:
+    """Whether a Struct can hold a value unchanged; enters all that is in it."""
+    problems.places.enter(spot)
+    value = spot.node.value
+    if isinstance(value, dict):
+        children = [spot.child(key, f".{key}") for key in value]
+        keys = [_text(each.at_key(), problems, each.at_key().node.text) for each in children]
+        fine = [_check_struct(each, problems) for each in children]
+        return None not in keys and all(fine)
+    if isinstance(value, list):
+        children = [spot.item(position, position) for position in range(len(value))]
+        fine = [_check_struct(each, problems) for each in children]
+        return all(fine)
+    if isinstance(value, int) and abs(value) > _MAX_DOUBLE_INT:
+        problems.add(spot, "is greater than 2^53 and would be rounded: put it in quotes")
+        return False
+    return not isinstance(value, str) or _text(spot, problems) is not None
+
+
+def _fill_map(target: Any, value: FieldDescriptor, spot: Spot, problems: Problems) -> None:
+    if not is_mapping(spot, problems):
         return
-    _check_numbers(node, path, problems)
-    target.update(plain(node))
-
-
-def _check_numbers(node: Node, path: str, problems: Problems) -> None:
-    if isinstance(node.value, dict):
-        for key, each in node.value.items():
-            _check_numbers(each, join(path, key), problems)
-    elif isinstance(node.value, list):
-        for position, each in enumerate(node.value):
-            _check_numbers(each, f"{path}[{position}]", problems)
-    elif isinstance(node.value, int) and abs(node.value) > _MAX_DOUBLE_INT:
-        problems.add(path, node, "is greater than 2^53 and would be rounded: put it in quotes")
-
-
-def _fill_map(
-    target: Any, value: FieldDescriptor, node: Node, path: str, problems: Problems
-) -> None:
-    if not isinstance(node.value, dict):
-        problems.add(path, node, f"must be a mapping of keys to values, not {_kind(node)}")
-        return
-    for key, child in node.value.items():
+    for key in spot.node.items:
+        child = spot.entry(key)
+        problems.places.enter(child.at_key())
+        if _text(child.at_key(), problems, key) is None:
+            continue
         if value.message_type is not None:
-            _fill_message(target[key], child, join(path, key), problems)
+            _fill_message(target[key], child, problems)
         else:
-            found = _scalar(value, child, join(path, key), problems)
+            found = scalar(value, child, problems)
             if found is not None:
                 target[key] = found
 
 
-def _fill_list(
-    target: Any, field: FieldDescriptor, node: Node, path: str, problems: Problems
-) -> None:
-    if not isinstance(node.value, list):
+def _fill_list(target: Any, field: FieldDescriptor, spot: Spot, problems: Problems) -> None:
+    if not isinstance(spot.node.value, list):
         hint = "; for a line of shell use 'command'" if field.name == "args" else ""
-        problems.add(path, node, f"must be a list, not {_kind(node)}{hint}")
+        problems.add(spot, f"must be a list, not {spot.node.kind}{hint}")
         return
-    for position, child in enumerate(node.value):
-        place = f"{path}[{position}]"
+    for position in range(len(spot.node.value)):
+        # What cannot be read is left out, so that the request counts otherwise than the file.
+        child = spot.item(position, len(target))
+        problems.places.enter(child)
         if field.message_type is not None:
-            fill(target.add(), child, place, problems)
+            fill(target.add(), child, problems)
         else:
-            found = _scalar(field, child, place, problems)
+            found = scalar(field, child, problems)
             if found is not None:
                 target.append(found)
 
 
-def _fill_env(target: Any, values: Mapping[str, Node], path: str, problems: Problems) -> None:
-    """Environment variables as a mapping: a value each, or `{secret: NAME}`."""
-    for name, node in values.items():
-        place = join(path, name)
-        variable = target.add(name=name)
-        if isinstance(node.value, dict) and set(node.value) == {"secret"}:
-            secret = node.value["secret"]
-            set_field(variable, EnvVar.DESCRIPTOR.fields_by_name["secret"], secret, place, problems)
+def fill_env(target: Any, spot: Spot, problems: Problems, *, secrets: bool = True) -> None:
+    """Environment variables as a mapping: a value each, or (with `secrets`) `{secret: NAME}`."""
+    allowed = "a value or {secret: NAME}" if secrets else "a value"
+    for name in spot.node.items:
+        child = spot.child(name, f"[{len(target)}]")
+        node = child.node
+        problems.places.enter(child)
+        problems.places.enter(child.at_key(".name"))
+        problems.places.enter(child, f"{child.field}.value")
+        if _text(child.at_key(), problems, name) is None:
+            continue
+        if secrets and set(node.items) == {"secret"}:
+            secret = child.child("secret", ".secret")
+            if secret.node.value is None:
+                problems.add(secret, "names no secret")
+            set_field(
+                target.add(name=name), EnvVar.DESCRIPTOR.fields_by_name["secret"], secret, problems
+            )
         elif isinstance(node.value, dict | list):
-            problems.add(place, node, "must be a value or {secret: NAME}")
+            problems.add(child, f"must be {allowed}, not {_keys(child)}")
         elif node.value is None:
-            problems.add(place, node, 'has no value; write "" for an empty one')
+            problems.add(child, 'has no value; write "" for an empty one')
         else:
-            variable.value = node.text
+            text = _text(child, problems)
+            if text is not None:
+                target.add(name=name, value=text)
 
 
-def _scalar(field: FieldDescriptor, node: Node, path: str, problems: Problems) -> Any:
+def _keys(spot: Spot) -> str:
+    """A collection, with its keys if it has some."""
+    keys = [*spot.node.items]
+    return f"{{{', '.join(keys[:5])}}}" if keys else spot.node.kind
+
+
+def scalar(field: FieldDescriptor, spot: Spot, problems: Problems) -> Any:
     """The value of a scalar field, or None after a problem."""
-    if isinstance(node.value, dict | list) or node.value is None:
-        problems.add(path, node, f"must be one value, not {_kind(node)}")
+    if isinstance(spot.node.value, dict | list) or spot.node.value is None:
+        problems.add(spot, f"must be one value, not {spot.node.kind}")
         return None
-    return _SCALARS[field.cpp_type](node, path, problems)
+    return _SCALARS[field.cpp_type](spot, problems)
 
 
-def _text(node: Node, path: str, problems: Problems) -> str | None:
+def _text(spot: Spot, problems: Problems, text: str | None = None) -> str | None:
+    found = spot.node.text if text is None else text
     try:
-        node.text.encode()
+        found.encode()
     except UnicodeEncodeError:
-        problems.add(path, node, "holds half of a surrogate pair, which is no character")
+        problems.add(spot, "holds half of a surrogate pair, which is no character")
         return None
-    return node.text
+    return found
 
 
-def _unsigned(limit: int) -> Callable[[Node, str, Problems], int | None]:
-    def read(node: Node, path: str, problems: Problems) -> int | None:
-        whole = isinstance(node.value, int) and not isinstance(node.value, bool)
-        if not whole or not 0 <= node.value <= limit:
-            problems.add(path, node, f"must be a whole number from 0 on, not {node.text[:40]!r}")
+def _unsigned(limit: int) -> Callable[[Spot, Problems], int | None]:
+    def read(spot: Spot, problems: Problems) -> int | None:
+        # In quotes too, as in protobuf's JSON.
+        text = spot.node.text
+        if not _DIGITS.fullmatch(text) or int(text) > limit:
+            allowed = f"a whole number from 0 to {limit}"
+            problems.add(spot, f"must be {allowed}, not {spot.node.kind}")
             return None
-        return int(node.value)
+        return int(text)
 
     return read
 
 
-_SCALARS: dict[int, Callable[[Node, str, Problems], Any]] = {
+_SCALARS: dict[int, Callable[[Spot, Problems], Any]] = {
     FieldDescriptor.CPPTYPE_STRING: _text,
     FieldDescriptor.CPPTYPE_UINT32: _unsigned(2**32 - 1),
 }
 """The kinds of scalar fields that a spec has."""
-
-
-def _kind(node: Node) -> str:
-    names: dict[type, str] = {dict: "a mapping", list: "a list", type(None): "nothing"}
-    return names.get(type(node.value), f"{node.text[:40]!r}")

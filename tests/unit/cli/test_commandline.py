@@ -109,8 +109,8 @@ def test_a_bad_spec_is_refused_before_anything_is_sent(
     assert run(["run", str(spec)]) == 125
     told = capsys.readouterr().err
     assert "2 mistakes" in told
-    assert "comand: is no known key; did you mean 'command'?" in told
-    assert "replicas: must be a whole number from 0 on, not 'two' (line 2, column 11)" in told
+    assert f"{spec}:1:1: comand: is no known key; did you mean 'command'?" in told
+    assert f"{spec}:2:11: replicas: must be a whole number" in told
     assert run(["run", str(tmp_path / "none.yaml")]) == 125
     assert "No such file" in capsys.readouterr().err
 
