@@ -163,6 +163,8 @@ def open_sqlite(folder: Path, statements: Statements) -> Opened:
         writer = connect(path)
         writer.execute("PRAGMA journal_mode=WAL").fetchall()
         writer.execute("PRAGMA synchronous=FULL")
+        # What a savepoint needs to undo a part outgrows 64 KiB, and would go to a file.
+        writer.execute("PRAGMA temp_store=MEMORY")
         writer.execute(f"PRAGMA journal_size_limit={64 << 20}")
         return Opened(SqliteWriter(writer), SqliteReader(connect(path, read_only=True)))
     except sqlite3.Error as error:

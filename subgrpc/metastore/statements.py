@@ -78,6 +78,7 @@ class Statements:
         self.next_revision = self._sql(
             _meta.update().values(revision=meta.revision + _ONE).returning(meta.revision)
         )
+        self.set_revision = self._sql(_meta.update().values(revision=at("last")), "last")
         self.revision = self._sql(select(meta.revision))
         self.insert_change = self._insert("change")
         self.changes_after = self._sql(

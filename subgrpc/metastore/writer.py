@@ -27,7 +27,9 @@ Mutation = Callable[[Transaction], T]
 Publish = Callable[[int, Sequence[Change]], None]
 
 GROUP = 256
-"""How many mutations are committed together at most."""
+"""No more mutations are gathered once there are so many."""
+TURNS = 50
+"""Turns of the event loop that a group may grow for; it goes as soon as a turn brings none."""
 
 
 class _Job(NamedTuple):
@@ -59,7 +61,8 @@ class Writer:
         self._statements = statements
         self._publish = publish
         self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._gathered: list[_Job] = []
+        self._groups: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._closed: asyncio.Future[None] | None = None
         self._drained = self._loop.create_future()
         threading.Thread(target=self._run, name="metastore-writer", daemon=True).start()
@@ -78,43 +81,59 @@ class Writer:
         if self._closed is not None:
             raise _closing()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(mutation, fence, versioned, future))
+        if not self._gathered:
+            self._loop.call_soon(self._gather, 0, TURNS)
+        self._gathered.append(_Job(mutation, fence, versioned, future))
         return await future
 
     async def close(self) -> None:
         """Carries out what was submitted, takes nothing more, and ends the thread."""
         if self._closed is None:
             self._closed = self._drained
-            self._jobs.put(None)
+            self._hand_over()
+            self._groups.put(None)
         await asyncio.shield(self._drained)
 
+    def _gather(self, before: int, turns: int) -> None:
+        """Hands a group over once a turn of the event loop has brought nothing more.
+
+        What many callers want at the same time then costs one commit and not many: each costs a
+        flush to the disk, and both threads their turns at the interpreter.
+        """
+        count = len(self._gathered)
+        if before < count < GROUP and turns:
+            self._loop.call_soon(self._gather, count, turns - 1)
+        else:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._groups.put(self._gathered)
+            self._gathered = []
+
     def _run(self) -> None:
-        """The thread: groups until there is a None."""
-        group: list[_Job] = []
-        while (job := self._jobs.get()) is not None:
-            group.append(job)
+        """The thread: groups until there is a None; those that wait go together."""
+        following: list[_Job] | None = []
+        while following is not None and (group := self._groups.get()) is not None:
             with contextlib.suppress(queue.Empty):
-                while len(group) < GROUP and (job := self._jobs.get_nowait()) is not None:
-                    group.append(job)
+                while len(group) < GROUP and (following := self._groups.get_nowait()) is not None:
+                    group += following
             self._commit(group)
-            group = []
-            if job is None:
-                break
         self._database.close()
         self._tell(self._drained.set_result, None)
 
     def _commit(self, group: Sequence[_Job]) -> None:
         outcomes: list[_Outcome] = []
         changes: list[Change] = []
-        revision = 0
+        revisions = _Revisions(self._database, self._statements)
         try:
             self._database.begin()
-            for job in group:
-                if not job.future.cancelled():
-                    outcome, made = self._apply(job, changes)
-                    outcomes.append(outcome)
-                    revision = made or revision
+            outcomes += (
+                self._apply(job, revisions, changes) for job in group if not job.future.cancelled()
+            )
+            revisions.store()
             self._database.commit()
+            revision = revisions.last
         except BaseException as error:
             self._database.rollback()
             cause = error.error if isinstance(error, DatabaseFailed) else error
@@ -122,13 +141,12 @@ class Writer:
             revision, changes = 0, []
         self._tell(self._deliver, outcomes, revision, changes)
 
-    def _apply(self, job: _Job, changes: list[Change]) -> tuple[_Outcome, int]:
-        """Runs one mutation in its savepoint; returns its outcome and the revision that it made."""
-        database, revision = self._database, 0
+    def _apply(self, job: _Job, revisions: _Revisions, changes: list[Change]) -> _Outcome:
+        """Runs one mutation in its savepoint; returns its outcome."""
+        database = self._database
+        revision = revisions.next() if job.versioned else 0
         database.savepoint()
         try:
-            if job.versioned:
-                revision = database.all(self._statements.next_revision)[0][0]
             now = time.time_ns() // 1_000
             transaction = Transaction(database, self._statements, revision, now)
             if job.fence is not None:
@@ -138,13 +156,14 @@ class Writer:
             raise
         except BaseException as error:
             database.undo()
-            return _Outcome(job.future, None, error), 0
+            return _Outcome(job.future, None, error)
         if not transaction.wrote:
             database.undo()
-            return _Outcome(job.future, result, None), 0
+            return _Outcome(job.future, result, None)
         database.release()
+        revisions.last = revision or revisions.last
         changes += transaction.changes
-        return _Outcome(job.future, result, None), revision
+        return _Outcome(job.future, result, None)
 
     def _deliver(
         self, outcomes: Sequence[_Outcome], revision: int, changes: Sequence[Change]
@@ -164,6 +183,33 @@ class Writer:
         """Calls a function on the event loop, if there still is one."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+class _Revisions:
+    """The revisions of one group: counted here, so that their row is not written for each.
+
+    Attributes:
+        last: the last that was made; 0: none was.
+    """
+
+    def __init__(self, database: WriteDatabase, statements: Statements) -> None:
+        self.last = 0
+        self._database = database
+        self._statements = statements
+        self._first = 0
+
+    def next(self) -> int:
+        """The one that comes next: the same again if no mutation makes it."""
+        if not self._first:
+            # Outside of savepoints: this is also the mutex of all writers.
+            self._first = self._database.all(self._statements.next_revision)[0][0]
+        return self.last + 1 if self.last else self._first
+
+    def store(self) -> None:
+        """Stores the last one, before the group is committed."""
+        last = self.last or self._first - 1
+        if self._first and last != self._first:
+            self._database.run(self._statements.set_revision, (last,))
 
 
 def _storable(error: BaseException) -> BaseException:
