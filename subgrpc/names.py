@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import random
 import re
 import time
@@ -13,6 +12,9 @@ from subgrpc.errors import FieldViolation, InvalidArgument
 DEFAULT_TEAM = "default"
 DEFAULT_ROLE = "main"
 """The role of a task group that names none."""
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_MILLISECONDS = (1 << 48) - 1
 _random = random.Random()
 """Seeded by the system; asking the system every time costs 50 µs in some sandboxes."""
 SEGMENT = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -36,10 +38,9 @@ def new_uid() -> str:
 
     48 bits of milliseconds, then 80 random ones: the layout of a ULID.
     """
-    raw = (time.time_ns() // 1_000_000).to_bytes(6, "big") + _random.getrandbits(80).to_bytes(
-        10, "big"
-    )
-    return base64.b32hexencode(raw).decode().rstrip("=").lower()
+    # 130 bits, the last two of them 0, as base32 fills up 16 bytes.
+    bits = ((time.time_ns() // 1_000_000 & _MILLISECONDS) << 80 | _random.getrandbits(80)) << 2
+    return "".join([_PAIRS[bits >> shift & 0x3FF] for shift in range(120, -1, -10)])
 
 
 def team_name(team: str) -> str:

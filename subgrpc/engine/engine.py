@@ -77,12 +77,19 @@ class Engine:
             await asyncio.gather(self._pruner, return_exceptions=True)
         await asyncio.gather(*(controller.stop() for controller in self._every_controller()))
 
-    def wake(self, uid: str) -> None:
-        """An experiment was created or changed: it is looked at now."""
-        raw = self._store.get_experiment_by_uid(uid)
-        if raw is None:
-            return
-        cluster = Experiment.FromString(raw).cluster.removeprefix("clusters/")
+    def wake(self, uid: str, cluster: str = "") -> None:
+        """An experiment was created or changed: it is looked at now.
+
+        Args:
+            uid: the experiment.
+            cluster: its cluster, which saves looking it up.
+        """
+        if not cluster:
+            raw = self._store.get_experiment_by_uid(uid)
+            if raw is None:
+                return
+            cluster = Experiment.FromString(raw).cluster
+        cluster = cluster.removeprefix("clusters/")
         controller = self._controllers.get(cluster) or self._former.get(cluster)
         if controller is None:
             controller = self._former[cluster] = self._former_cluster(cluster)

@@ -59,7 +59,7 @@ class Clusters(Protocol):
     async def validate(self, cluster: str, experiment: Experiment) -> None:
         """Raises InvalidSpec, with paths that start at the spec, if the cluster never can."""
 
-    def wake(self, uid: str) -> None:
+    def wake(self, experiment: Experiment) -> None:
         """Sees to it that the engine looks at an experiment now."""
 
 
@@ -253,5 +253,5 @@ class Experiments:
         if experiment is None:
             raise missing(name)
         if wake:
-            self._clusters.wake(experiment.uid)
+            self._clusters.wake(experiment)
         return response(experiment)

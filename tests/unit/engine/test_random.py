@@ -79,8 +79,8 @@ class Clusters:
     async def validate(self, cluster: str, experiment: Experiment) -> None:
         await self.engine.validate(cluster, experiment)
 
-    def wake(self, uid: str) -> None:
-        self.engine.wake(uid)
+    def wake(self, experiment: Experiment) -> None:
+        self.engine.wake(experiment.uid, experiment.cluster)
 
 
 class NoSecrets:
