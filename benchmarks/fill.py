@@ -17,6 +17,7 @@ from subgrpc import names
 from subgrpc.metastore import Metastore
 from subgrpc.metastore.sqlite import DATABASE_FILE, DIALECT, connect
 from subgrpc.metastore.statements import Statements
+from subgrpc.metastore.tables import table
 from subgrpc.v1 import experiment_service_pb2 as api
 
 BATCH = 50_000
@@ -50,17 +51,29 @@ def _rows(count: int) -> Iterator[tuple[Any, ...]]:
         creator="anonymous", cluster="clusters/fake", state=api.EXPERIMENT_STATE_SUCCEEDED, etag="1"
     )
     experiment.spec.task_groups.add(args=["python", "train.py", "--epochs", "10"])
+    columns = table("experiment").columns
     for number in range(count):
         created = CREATED + number * 1_000_000
         uid, identifier = names.new_uid(), f"row-{number:06d}"
         experiment.uid, experiment.name = uid, f"teams/default/experiments/{identifier}"
         for stamp in (experiment.create_time, experiment.update_time, experiment.end_time):
             stamp.seconds = created // 1_000_000
-        yield (
-            *(uid, "default", identifier, experiment.state, "", experiment.cluster),
-            *(experiment.creator, "", created, created, created, 1, 0, 0),
-            experiment.SerializeToString(deterministic=True),
-        )
+        row = {
+            "uid": uid,
+            "team": "default",
+            "experiment_id": identifier,
+            "state": experiment.state,
+            "cluster": experiment.cluster,
+            "creator": experiment.creator,
+            "create_time": created,
+            "update_time": created,
+            "end_time": created,
+            "revision": 1,
+            "not_before": 0,
+            "active": 0,
+            "body": experiment.SerializeToString(deterministic=True),
+        }
+        yield tuple(row[column.name] for column in columns)
 
 
 if __name__ == "__main__":
