@@ -82,6 +82,7 @@ format: $(READY) ## Formats the code and applies safe fixes.
 
 generate: $(GENERATOR) ## Generates the Python code of the protos.
 	$(BIN)/python tools/generate.py
+	$(BIN)/python tools/spec_reference.py
 
 check-breaking: $(GENERATOR) ## Compares the protos with those of the last release.
 	tools/check_breaking

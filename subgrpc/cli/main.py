@@ -29,6 +29,7 @@ _COMMANDS = {
     "status": "Show the server, its clusters and what runs.",
     "run": "Run a spec or a command and follow its output.",
     "validate": "Say everything that is wrong with specs.",
+    "schema": "Print the JSON Schema of specs, for editors.",
     "list": "List experiments.",
     "get": "Show one experiment.",
     "tasks": "List an experiment's tasks.",

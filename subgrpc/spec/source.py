@@ -8,7 +8,6 @@ from pathlib import Path
 from subgrpc.errors import FieldViolation, InvalidArgument
 from subgrpc.spec.jsonreader import read_json
 from subgrpc.spec.tree import Document, SyntaxProblem
-from subgrpc.spec.yamlreader import read_yaml
 
 MAX_FILE_BYTES = 1 << 20
 """A spec is at most 256 KiB when serialised; its text may be somewhat longer."""
@@ -67,4 +66,7 @@ def parse(text: str, *, is_json: bool) -> Document:
             return read_json(text)
         except SyntaxProblem:
             pass
+    # PyYAML takes time to load, and whoever embeds the SDK may not have it.
+    from subgrpc.spec.yamlreader import read_yaml
+
     return read_yaml(text)
