@@ -14,7 +14,6 @@ import click
 if TYPE_CHECKING:
     from subgrpc.client import Client
 
-Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 _MOST = 100
 _PATIENCE = 2.0
 
@@ -52,7 +51,8 @@ def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[s
     """Tasks of the experiment on the command line."""
     from subgrpc.cli.options import full_name
 
-    name = ctx.params.get("name")
+    # Behind an option that still lacks its value, click has not assigned arguments yet.
+    name = ctx.params.get("name") or next(iter(ctx.args), "")
     if not name:
         return []
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from subgrpc.cli.main import run
+
 BIN = Path(sys.executable).parent
 
 
@@ -35,6 +37,7 @@ class Cli:
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("SUBGRPC_")}
         self.env |= {"PATH": path, "SUBGRPC_DATA_DIR": str(self.data)}
+        self.env["XDG_CONFIG_HOME"] = str(folder / "config")
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         """Starts a command in the background."""
@@ -116,6 +119,26 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     made.up("--local", "cpu=64", "--local", "memory=64Gi")
     yield made
     made.close()
+
+
+Here = Callable[..., bytes]
+
+
+@pytest.fixture
+def here(
+    shared: Cli, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> Here:
+    """Runs a command of the shared server in this process, where many are needed: stdout."""
+    for key, value in shared.env.items():
+        monkeypatch.setenv(key, value)
+
+    def command(*words: str, code: int = 0) -> bytes:
+        returned = run(words)
+        told = capsysbinary.readouterr()
+        assert returned == code, told.err
+        return told.out
+
+    return command
 
 
 @pytest.fixture
