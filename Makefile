@@ -71,6 +71,7 @@ lint: check-generated buf-lint ## ruff, mypy, buf, import rules, the agent's flo
 
 check-generated: $(GENERATOR)
 	$(BIN)/python tools/generate.py --check
+	$(BIN)/python tools/make_sync_client.py --check
 
 buf-lint: check-generated
 	$(BIN)/buf lint
@@ -80,8 +81,9 @@ format: $(READY) ## Formats the code and applies safe fixes.
 	$(BIN)/ruff format
 	$(BIN)/buf format --write proto
 
-generate: $(GENERATOR) ## Generates the Python code of the protos.
+generate: $(GENERATOR) ## Generates the Python code of the protos, and the client that blocks.
 	$(BIN)/python tools/generate.py
+	$(BIN)/python tools/make_sync_client.py
 	$(BIN)/python tools/spec_reference.py
 
 check-breaking: $(GENERATOR) ## Compares the protos with those of the last release.

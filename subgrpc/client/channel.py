@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 
 from subgrpc.errors import FieldViolation, InvalidArgument
 
@@ -53,7 +55,7 @@ class Credentials:
         key: PEM file with the key of `cert`.
     """
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     ca: str = ""
     cert: str = ""
     key: str = ""
@@ -73,6 +75,16 @@ class Credentials:
         return (("authorization", f"Bearer {token}"),) if token else ()
 
 
+def from_environment() -> tuple[str, Credentials]:
+    """The server that `SUBGRPC_ADDRESS`, `_TOKEN`, `_TLS_CA`, `_TLS_CERT` and `_TLS_KEY` name."""
+
+    def read(name: str) -> str:
+        return os.environ.get(f"SUBGRPC_{name}", "")
+
+    credentials = Credentials(read("TOKEN"), read("TLS_CA"), read("TLS_CERT"), read("TLS_KEY"))
+    return read("ADDRESS") or DEFAULT_ADDRESS, credentials
+
+
 def is_local(address: str) -> bool:
     """Whether an address is on this machine: a loopback address or a Unix socket."""
     if address.startswith("unix:"):
@@ -87,8 +99,8 @@ def is_local(address: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
-def open_channel(address: str, credentials: Credentials, *, streams: bool) -> grpc.Channel:
-    """Opens a channel; it connects with the first call.
+class Target:
+    """A server that channels can be opened to; a channel connects with its first call.
 
     A connection that leaves this machine, or that was given certificates, uses TLS: neither token
     nor data ever travel in the open.
@@ -96,12 +108,43 @@ def open_channel(address: str, credentials: Credentials, *, streams: bool) -> gr
     Args:
         address: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
         credentials: token and certificates.
-        streams: whether it is for long streams, which are resumed by token and not retried.
 
     Raises:
         InvalidArgument: the address has another form, or a file cannot be read.
     """
-    _check(address)
+
+    def __init__(self, address: str, credentials: Credentials) -> None:
+        check_address(address)
+        self.address = address
+        self.metadata = credentials.metadata
+        """What goes with every call."""
+        self._ca = _read(credentials.ca, "ca")
+        self._cert = _read(credentials.cert, "cert")
+        self._key = _read(credentials.key, "key")
+
+    def open(self, *, streams: bool) -> grpc.Channel:
+        """Opens a channel; `streams`: for long ones, which are resumed by token, not retried."""
+        tls, options = self._tls(), _options(streams=streams)
+        if tls is None:
+            return grpc.insecure_channel(self.address, options)
+        return grpc.secure_channel(self.address, tls, options)
+
+    def open_aio(self, *, streams: bool) -> grpc.aio.Channel:
+        """Opens a channel that belongs to the running event loop."""
+        tls, options = self._tls(), _options(streams=streams)
+        if tls is None:
+            return grpc.aio.insecure_channel(self.address, options)
+        return grpc.aio.secure_channel(self.address, tls, options)
+
+    def _tls(self) -> grpc.ChannelCredentials | None:
+        if is_local(self.address) and not (self._ca or self._cert):
+            return None
+        return grpc.ssl_channel_credentials(
+            root_certificates=self._ca, private_key=self._key, certificate_chain=self._cert
+        )
+
+
+def _options(*, streams: bool) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         *_RECONNECT,
         # Each channel has a connection of its own: streams never starve unary calls.
@@ -109,20 +152,16 @@ def open_channel(address: str, credentials: Credentials, *, streams: bool) -> gr
         ("grpc.enable_retries", 0 if streams else 1),
     ]
     if streams:
-        options += _KEEPALIVE
-    else:
-        options.append(("grpc.service_config", json.dumps(_RETRIES)))
-    if is_local(address) and not (credentials.ca or credentials.cert):
-        return grpc.insecure_channel(address, options)
-    tls = grpc.ssl_channel_credentials(
-        root_certificates=_read(credentials.ca, "ca"),
-        private_key=_read(credentials.key, "key"),
-        certificate_chain=_read(credentials.cert, "cert"),
-    )
-    return grpc.secure_channel(address, tls, options)
+        return [*options, *_KEEPALIVE]
+    return [*options, ("grpc.service_config", json.dumps(_RETRIES))]
 
 
-def _check(address: str) -> None:
+def check_address(address: str) -> None:
+    """Complains about what is no address.
+
+    Raises:
+        InvalidArgument: it is neither `HOST:PORT` nor `[IPV6]:PORT` nor `unix:PATH`.
+    """
     if address.startswith("unix:") and len(address) > len("unix:"):
         return
     host, colon, port = address.rpartition(":")

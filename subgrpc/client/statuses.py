@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -18,6 +19,8 @@ SERVER_UNREACHABLE = "SERVER_UNREACHABLE"
 """Reason of `Unavailable` when no server answered."""
 DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
 """Reason of `Unavailable` when the answer took too long."""
+CLIENT_CLOSED = "CLIENT_CLOSED"
+"""Reason of `FailedPrecondition` when the client was closed."""
 
 _CLASSES: dict[grpc.StatusCode, type[SubgrpcError]] = {
     grpc.StatusCode.NOT_FOUND: errors.NotFound,
@@ -37,6 +40,20 @@ _BROKEN = re.compile(r"RST_STREAM|GOAWAY|[Ss]tream removed|[Tt]ransport closed|[
 _CAUSE = re.compile(r"(?s).*(?:remote host: (?:connect: )?|last error: )")
 
 
+@runtime_checkable
+class FailedCall(Protocol):
+    """What a failed call tells, from either of gRPC's interfaces."""
+
+    def code(self) -> grpc.StatusCode:
+        """The status."""
+
+    def details(self) -> str | None:
+        """The message."""
+
+    def trailing_metadata(self) -> Any:
+        """What came behind the answer, pairs of key and value."""
+
+
 @contextmanager
 def mapped(address: str) -> Iterator[None]:
     """Within it, a failed call raises a `SubgrpcError`."""
@@ -46,9 +63,14 @@ def mapped(address: str) -> Iterator[None]:
         raise from_rpc(error, address) from error
 
 
+def client_closed() -> errors.FailedPrecondition:
+    """What a closed client raises."""
+    return errors.FailedPrecondition("the client is closed: make another", reason=CLIENT_CLOSED)
+
+
 def from_rpc(error: grpc.RpcError, address: str) -> SubgrpcError:
     """Returns the `SubgrpcError` that a failed call to the server at `address` stands for."""
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, FailedCall):
         return SubgrpcError(f"the call failed: {error}")
     code, text, told = error.code(), error.details() or "", _explanation(error)
     if code == grpc.StatusCode.INVALID_ARGUMENT:
@@ -72,7 +94,7 @@ def from_rpc(error: grpc.RpcError, address: str) -> SubgrpcError:
 
 def is_connection_loss(error: grpc.RpcError) -> bool:
     """Whether a stream broke for a reason that connecting again can cure."""
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, FailedCall):
         return False
     code = error.code()
     if code == grpc.StatusCode.UNAVAILABLE:
@@ -96,7 +118,7 @@ class _Explanation:
     retry_after: float | None = None
 
 
-def _explanation(error: grpc.Call) -> _Explanation:
+def _explanation(error: FailedCall) -> _Explanation:
     told = _Explanation()
     for packed in _details(error):
         if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
@@ -114,7 +136,7 @@ def _explanation(error: grpc.Call) -> _Explanation:
     return told
 
 
-def _details(error: grpc.Call) -> list[status_pb2.Status]:
+def _details(error: FailedCall) -> list[status_pb2.Status]:
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
             try:

@@ -1,44 +1,16 @@
-"""Streams that outlive their connection: every frame once, in order, whatever breaks between.
-
-Every frame carries a token. When the connection breaks, or a server says that it drains, the next
-one is asked to go on behind the token of the last frame that was handed out; what had been on its
-way is sent again and nothing twice.
-"""
+# Made from aio/streams.py by tools/make_sync_client.py: change that.
+"""Streams that outlive their connection: every frame once, in order, whatever breaks between."""
 
 from __future__ import annotations
 
-import random
-import threading
-import time
-from collections.abc import Callable, Generator, Iterator
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Generic
 
 import grpc
 
-from subgrpc.client.statuses import from_rpc, is_connection_loss
+from subgrpc.client.connection import Flag, Reader
+from subgrpc.client.resume import PATIENCE, FrameT, Resumption
 from subgrpc.errors import SubgrpcError
-from subgrpc.v1.experiment_service_pb2 import (
-    BookmarkType,
-    StreamLogsResponse,
-    WatchExperimentsResponse,
-)
-
-FrameT = TypeVar("FrameT", StreamLogsResponse, WatchExperimentsResponse)
-FrameT_co = TypeVar("FrameT_co", covariant=True)
-
-PATIENCE = 600.0
-"""Seconds for which a stream tries to reach a server again."""
-_FIRST_WAIT, _LONGEST_WAIT = 0.05, 2.0
-
-
-class Call(Protocol[FrameT_co]):
-    """A running call that yields frames."""
-
-    def __iter__(self) -> Iterator[FrameT_co]:
-        """The frames."""
-
-    def cancel(self) -> bool:
-        """Ends the call."""
 
 
 class Stream(Generic[FrameT]):
@@ -49,54 +21,75 @@ class Stream(Generic[FrameT]):
         address: the server's address, for error messages.
         resume_token: where to start.
         patience: seconds after which a connection that stays lost is an error.
+        deadline: `time.monotonic()` behind which it does not wait for another try.
         on_loss: called with the error when the connection is lost; not again until it is back.
         on_back: called when frames come again after `on_loss`.
 
     Iterating raises `SubgrpcError` for everything that connecting again cannot cure, and the
-    `Unavailable` that was met last when `patience` is over.
+    `Unavailable` that was met last when `patience` is over. An iteration that is interrupted while
+    it waits goes on with the next frame when it is continued.
     """
 
     def __init__(
         self,
-        open_call: Callable[[str], Call[FrameT]],
+        open_call: Callable[[str], Reader[FrameT]],
         *,
         address: str,
         resume_token: str = "",
         patience: float = PATIENCE,
+        deadline: float | None = None,
         on_loss: Callable[[SubgrpcError], None] | None = None,
         on_back: Callable[[], None] | None = None,
     ) -> None:
-        self.resume_token = resume_token
-        """The token of the last frame that was handed out."""
-        self._open_call: Callable[[str], Call[FrameT]] = open_call
-        self._address = address
-        self._patience = patience
-        self._on_loss, self._on_back = on_loss, on_back
-        self._lost_since: float | None = None
-        self._failures = 0
-        self._closed = threading.Event()
-        self._call: Call[FrameT] | None = None
+        self._open_call: Callable[[str], Reader[FrameT]] = open_call
+        self._resumption = Resumption(
+            address=address,
+            token=resume_token,
+            patience=patience,
+            deadline=deadline,
+            on_loss=on_loss,
+            on_back=on_back,
+        )
+        self._closed = Flag()
+        self._reader: Reader[FrameT] | None = None
 
-    def __iter__(self) -> Iterator[FrameT]:
+    @property
+    def resume_token(self) -> str:
+        """The token of the last frame that was handed out."""
+        return self._resumption.token
+
+    def __iter__(self) -> Stream[FrameT]:
+        return self
+
+    def __next__(self) -> FrameT:
         while not self._closed.is_set():
             try:
-                ended = yield from self._one_call()
+                frame = self._read()
             except grpc.RpcError as error:
+                self._drop()
                 if self._closed.is_set():
-                    return
-                if not is_connection_loss(error):
-                    raise from_rpc(error, self._address) from error
-                self._note_loss(from_rpc(error, self._address))
+                    break
+                fatal = self._resumption.lose(error)
+                if fatal is not None:
+                    self._closed.set()
+                    raise fatal from error
+            except BaseException:
+                self._drop()
+                raise
             else:
-                if ended:
-                    return
-            self._pause()
+                if frame is None:
+                    self.close()
+                    break
+                if self._resumption.take(frame):
+                    return frame
+                self._drop()
+            self._closed.pause(self._resumption.pause())
+        raise StopIteration
 
     def close(self) -> None:
-        """Ends the stream, from any thread; the iteration then stops without an error."""
+        """Ends the stream, from anywhere; the iteration then stops without an error."""
         self._closed.set()
-        if self._call is not None:
-            self._call.cancel()
+        self._drop()
 
     def __enter__(self) -> Stream[FrameT]:
         return self
@@ -104,38 +97,15 @@ class Stream(Generic[FrameT]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _one_call(self) -> Generator[FrameT, None, bool]:
-        """Yields what one call brings; returns whether it was the whole stream."""
-        call = self._call = self._open_call(self.resume_token)
-        try:
-            for frame in call:
-                self.resume_token = frame.resume_token or self.resume_token
-                if frame.bookmark.type == BookmarkType.BOOKMARK_TYPE_SERVER_DRAINING:
-                    return False
-                self._note_frame()
-                yield frame
-            return True
-        finally:
-            call.cancel()
+    def _read(self) -> FrameT | None:
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = self._open_call(self._resumption.token)
+            if self._closed.is_set():  # meanwhile, by somebody who saw no call to cancel
+                return None
+        return reader.read()
 
-    def _note_frame(self) -> None:
-        self._failures = 0
-        if self._lost_since is not None:
-            self._lost_since = None
-            if self._on_back is not None:
-                self._on_back()
-
-    def _note_loss(self, error: SubgrpcError) -> None:
-        now = time.monotonic()
-        if self._lost_since is None:
-            self._lost_since = now
-            if self._on_loss is not None:
-                self._on_loss(error)
-        if now - self._lost_since >= self._patience:
-            raise error
-
-    def _pause(self) -> None:
-        """Waits before the next call: longer each time, and never in step with other clients."""
-        wait = min(_FIRST_WAIT * 2.0**self._failures, _LONGEST_WAIT)
-        self._failures = min(self._failures + 1, 10)
-        self._closed.wait(wait * random.uniform(0.5, 1.0))
+    def _drop(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()

@@ -1,57 +1,51 @@
+# Made from aio/waiting.py by tools/make_sync_client.py: change that.
 """Waiting for an experiment's end or state, over lost connections and expired tokens."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from subgrpc import names
+from subgrpc.client.resume import PATIENCE
+from subgrpc.client.states import TERMINAL, is_terminal
 from subgrpc.client.statuses import DEADLINE_EXCEEDED
 from subgrpc.errors import NotFound, OutOfRange, SubgrpcError, Unavailable
 from subgrpc.v1.experiment_service_pb2 import (
     BookmarkType,
     ChangeType,
     Experiment,
-    ExperimentState,
     WatchExperimentsResponse,
 )
 
 if TYPE_CHECKING:
-    from subgrpc.client.client import Client
+    from subgrpc.client.calls import Calls
     from subgrpc.client.streams import Stream
 
-TERMINAL = frozenset(
-    (
-        ExperimentState.EXPERIMENT_STATE_SUCCEEDED,
-        ExperimentState.EXPERIMENT_STATE_FAILED,
-        ExperimentState.EXPERIMENT_STATE_CANCELLED,
-    )
-)
-"""The states that are final."""
+__all__ = ["TERMINAL", "is_terminal", "timed_out", "wait"]
+
 _INITIAL_STATE_COMPLETE = BookmarkType.BOOKMARK_TYPE_INITIAL_STATE_COMPLETE
 
 
 def wait(
-    client: Client,
-    name: str,
+    calls: Calls,
+    experiment: Experiment,
     *,
+    deadline: float | None,
     timeout: float | None,
-    patience: float,
-    on_loss: Callable[[SubgrpcError], None] | None,
-    on_back: Callable[[], None] | None,
+    patience: float = PATIENCE,
+    on_loss: Callable[[SubgrpcError], None] | None = None,
+    on_back: Callable[[], None] | None = None,
     until: Callable[[Experiment], bool] | None = None,
 ) -> Experiment:
-    """See `Client.wait`."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+    """See `Calls.wait`; `experiment` as it was when it was last looked at."""
     reached = until or is_terminal
-    experiment = client.get_experiment(name)
     if reached(experiment):
         return experiment
-    team = names.parse_experiment(experiment.name).team
+    name = experiment.name
     while True:
-        watch = client.watch(
-            parent=names.team_name(team),
+        watch = calls.watch(
+            parent=names.team_name(names.parse_experiment(name).team),
             # The uid: a namesake that is created later is another experiment.
             filter=f'uid = "{experiment.uid}"',
             until_terminal=until is None,
@@ -66,17 +60,17 @@ def wait(
         except OutOfRange:
             continue  # away for longer than changes are kept: look at it anew
         except Unavailable as error:
-            if error.reason != DEADLINE_EXCEEDED:
-                raise
-            text = (
-                f"{name} has not {'ended' if until is None else 'come so far'} within {timeout:g} s"
-            )
-            raise Unavailable(text, reason=DEADLINE_EXCEEDED) from error
+            done = "ended" if until is None else "come so far"
+            raise timed_out(error, name, timeout, done) from error
 
 
-def is_terminal(experiment: Experiment) -> bool:
-    """Whether an experiment has ended."""
-    return experiment.state in TERMINAL
+def timed_out(
+    error: Unavailable, name: str, timeout: float | None, done: str = "ended"
+) -> Unavailable:
+    """The same error, if it is about the deadline in the words of somebody who waits."""
+    if error.reason != DEADLINE_EXCEEDED or timeout is None:
+        return Unavailable(error.message, reason=error.reason, retry_after=error.retry_after)
+    return Unavailable(f"{name} has not {done} within {timeout:g} s", reason=DEADLINE_EXCEEDED)
 
 
 def _first(
