@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from subgrpc.metastore.records import Change
 
@@ -30,6 +30,7 @@ class ChangeFeed:
         self._revision = revision
         self._floor = revision
         self._waiters: set[asyncio.Future[None]] = set()
+        self._listeners: dict[object, Callable[[], None]] = {}
 
     @property
     def revision(self) -> int:
@@ -59,6 +60,16 @@ class ChangeFeed:
             finally:
                 self._waiters.discard(waiter)
 
+    def listen(self, ring: Callable[[], None]) -> Callable[[], None]:
+        """Has `ring` called after every commit, until what is returned is called."""
+        key = object()
+        self._listeners[key] = ring
+
+        def forget() -> None:
+            self._listeners.pop(key, None)
+
+        return forget
+
     def publish(self, revision: int, changes: Sequence[Change]) -> None:
         """Takes the changes of a committed group whose last revision is `revision`."""
         self._revision = revision
@@ -69,6 +80,8 @@ class ChangeFeed:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        for ring in self._listeners.values():
+            ring()
 
     def _append(self, change: Change) -> None:
         """Appends a change; its before-image shares memory with the after-image before it."""

@@ -10,7 +10,7 @@ from typing import Final
 from subgrpc.errors import NotFound
 from subgrpc.journal import JournalReader, JournalStore
 from subgrpc.metastore import Metastore
-from subgrpc.services.log_alarm import Alarm
+from subgrpc.services.alarm import Alarm
 from subgrpc.services.log_batches import LogBatches
 from subgrpc.services.log_frames import Cursor, FrameBuilder
 from subgrpc.services.log_target import Target, find_target

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
-from typing import Literal
 
 from subgrpc.filters import EXPERIMENT_FIELDS, parse_filter
 from subgrpc.metastore import Metastore
+from subgrpc.services.alarm import Alarm
 from subgrpc.services.experiment_changes import known_team
 from subgrpc.services.watch_cursor import Cursor, Pending, View
 from subgrpc.tokens import TokenCodec
@@ -41,12 +40,14 @@ class Watches:
             yield frame
             if self._draining.is_set():
                 break
-        draining = asyncio.ensure_future(self._draining.wait())
+        alarm = Alarm(self._draining)
+        forget = self._store.feed.listen(alarm.ring)
         try:
-            async for frame in self._follow(cursor, draining):
+            async for frame in self._follow(cursor, alarm):
                 yield frame
         finally:
-            draining.cancel()
+            forget()
+            alarm.close()
 
     def _cursor(self, request: api.WatchExperimentsRequest) -> Cursor:
         team = known_team(request.parent)
@@ -57,40 +58,26 @@ class Watches:
         pending = Pending() if request.until_terminal else None
         return Cursor(self._store, View(team, chosen), sealer, request.resume_token, pending)
 
-    async def _follow(
-        self, cursor: Cursor, draining: asyncio.Future[Literal[True]]
-    ) -> AsyncGenerator[bytes, None]:
+    async def _follow(self, cursor: Cursor, alarm: Alarm) -> AsyncGenerator[bytes, None]:
         """Changes as they come, until the server stops or nothing more is asked for."""
-        spoke = time.monotonic()
+        now = asyncio.get_running_loop().time
+        spoke = now()
         while not cursor.over():
+            alarm.clear()
             if self._draining.is_set():
                 yield cursor.bookmark(api.BOOKMARK_TYPE_SERVER_DRAINING)
                 return
             for frame in cursor.follow():
                 yield frame
-                spoke = time.monotonic()
+                spoke = now()
                 if self._draining.is_set():
                     break
-            if time.monotonic() - spoke >= self._heartbeat:
+            if now() - spoke >= self._heartbeat:
                 yield cursor.bookmark(api.BOOKMARK_TYPE_HEARTBEAT)
-                spoke = time.monotonic()
-            if not cursor.over():
-                await self._wait(cursor, draining, spoke + self._heartbeat)
-
-    async def _wait(
-        self, cursor: Cursor, draining: asyncio.Future[Literal[True]], until: float
-    ) -> None:
-        """Waits for a change, for the server's end, or until it is time for a heartbeat."""
-        feed = self._store.feed
-        if feed.revision > cursor.position.revision:
-            await asyncio.sleep(0)
-            return
-        news = asyncio.ensure_future(feed.wait(cursor.position.revision))
-        try:
-            await asyncio.wait(
-                (news, draining),
-                timeout=max(until - time.monotonic(), 0.0),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            news.cancel()
+                spoke = now()
+            if cursor.over():
+                return
+            if self._store.feed.revision > cursor.position.revision:
+                await asyncio.sleep(0)
+            else:
+                await alarm.wait(spoke + self._heartbeat)

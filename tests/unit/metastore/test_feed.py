@@ -100,3 +100,15 @@ async def test_five_thousand_waiters_are_cheap() -> None:
     feed.publish(1, [])
     await asyncio.gather(*waiters)
     assert time.monotonic() - began < 1
+
+
+async def test_who_listens_is_rung_after_every_commit_until_he_stops() -> None:
+    """A listener hears of each commit once, when its changes can be read, and then no more."""
+    feed = ChangeFeed(10, 0)
+    heard: list[int] = []
+    forget = feed.listen(lambda: heard.append(feed.revision))
+    feed.publish(1, [])
+    feed.publish(2, [])
+    forget()
+    feed.publish(3, [])
+    assert heard == [1, 2]

@@ -1,4 +1,4 @@
-"""Wakes one follower of logs, whatever it is that happens: output, a change, the server's end."""
+"""Wakes one watcher or follower of logs: for output, a change, or the server's end."""
 
 from __future__ import annotations
 
