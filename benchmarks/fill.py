@@ -20,7 +20,6 @@ from subgrpc.metastore.statements import Statements
 from subgrpc.metastore.tables import table
 from subgrpc.v1 import experiment_service_pb2 as api
 
-BATCH = 50_000
 CREATED = 1_700_000_000_000_000
 """When the first was created, µs; each one a second after the one before."""
 
@@ -33,10 +32,7 @@ def fill(data_dir: Path, count: int) -> None:
     connection.execute("PRAGMA synchronous=OFF")
     connection.execute("BEGIN")
     connection.execute(statements.next_revision).fetchall()
-    rows = _rows(count)
-    for start in range(0, count, BATCH):
-        batch = [row for row, _ in zip(rows, range(min(BATCH, count - start)), strict=False)]
-        connection.executemany(statements.insert_experiment, batch)
+    connection.executemany(statements.insert_experiment, _rows(count))
     connection.execute("COMMIT")
     connection.close()
 
@@ -63,6 +59,8 @@ def _rows(count: int) -> Iterator[tuple[Any, ...]]:
             "team": "default",
             "experiment_id": identifier,
             "state": experiment.state,
+            "reason": "",
+            "display_name": "",
             "cluster": experiment.cluster,
             "creator": experiment.creator,
             "create_time": created,
