@@ -59,6 +59,9 @@ def command(
                 raise click.UsageError("The experiments are of one team.", ctx)
             parent = names.team_name(teams.pop())
             filter_ = " OR ".join(f'uid = "{each.uid}"' for each in found)
+        else:
+            # A stream is patient with a server that cannot be reached: say so at the start.
+            next(client.list_experiments(filter=filter_, page_size=1), None)
         changes = client.watch(
             parent=parent, filter=filter_, until_terminal=until_ended or bool(name), **note_loss()
         )

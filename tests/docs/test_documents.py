@@ -56,6 +56,8 @@ def test_commands_exist(document: Path) -> None:
     """Every `subgrpc COMMAND` in code is a command, with the options that it is given."""
     for words in commands(document):
         command = cli.get_command(click.Context(cli), words[1])
+        if isinstance(command, click.Group) and len(words) > 2:
+            command = command.get_command(click.Context(command), words[2])
         assert command is not None, words
         known = {option for parameter in command.params for option in parameter.opts}
         given = words[2 : words.index("--") if "--" in words else len(words)]

@@ -194,9 +194,9 @@ def test_what_the_server_refuses_is_told_with_the_files_keys(shared: Cli, tmp_pa
     """Code 125: subgrpc's own, not the experiment's."""
     (tmp_path / "spec.yaml").write_text("command: x\nresources: {cpu: 1000000000000}\n")
     done = shared("run", str(tmp_path / "spec.yaml"), code=125)
-    assert b"spec.yaml: resources.cpu:" in done.stderr
+    assert b"spec.yaml:2:18: resources.cpu:" in done.stderr
     (tmp_path / "spec.yaml").write_text("command: x\nname: NOT_A_NAME\n")
-    assert b"spec.yaml: name:" in shared("run", str(tmp_path / "spec.yaml"), code=125).stderr
+    assert b"spec.yaml:2:7: name:" in shared("run", str(tmp_path / "spec.yaml"), code=125).stderr
     done = shared("run", "--cluster", "nowhere", "--", "true", code=125)
     assert b"nowhere" in done.stderr
     assert b"local" in done.stderr

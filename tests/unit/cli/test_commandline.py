@@ -39,6 +39,13 @@ def test_help_explains_every_command_and_its_exit_codes(
     assert not told.err
 
 
+@pytest.mark.parametrize("name", ["", *_COMMANDS])
+def test_help_fits_any_terminal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 columns are few, and enough."""
+    monkeypatch.setenv("COLUMNS", "20")
+    assert run([*name.split(), "--help"]) == 0
+
+
 def test_help_does_not_load_grpc() -> None:
     """`--help` is typed often and must not take seconds."""
     script = (
@@ -82,6 +89,10 @@ def test_wrong_usage_says_what_is_right(
         (["status"], 3),
         (["list"], 1),
         (["get", "x"], 1),
+        (["tasks", "x"], 1),
+        (["events", "x"], 1),
+        (["clusters"], 1),
+        (["watch"], 1),
         (["logs", "-f", "x"], 1),
         (["cancel", "x"], 1),
         (["delete", "x"], 1),
