@@ -94,17 +94,21 @@ class ExperimentHandle:
         return self
 
     def update(
-        self, *, labels: Mapping[str, str] | None = None, display_name: str | None = None
+        self,
+        *,
+        labels: Mapping[str, str] | None = None,
+        display_name: str | None = None,
+        etag: str = "",
     ) -> ExperimentHandle:
         """Replaces its labels, its display name, or both, and returns itself.
 
+        With `etag=handle.experiment.etag` only if nothing of it, its state included, has changed.
+
         Raises:
             NotFound: it was deleted.
-            Aborted: reason ETAG_MISMATCH: it has changed since the server last told.
+            Aborted: reason ETAG_MISMATCH: its etag is not `etag` any more.
         """
-        changed = self._group.update(
-            self.name, labels=labels, display_name=display_name, etag=self.experiment.etag
-        )
+        changed = self._group.update(self.name, labels=labels, display_name=display_name, etag=etag)
         self.experiment = changed.experiment
         return self
 
