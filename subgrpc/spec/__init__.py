@@ -140,9 +140,9 @@ def parse_spec(
     if wanted(root, problems):
         root = substitute(root, os.environ if environ is None else environ, problems)
     request = _read(root, problems)
-    _check(request, problems)
+    uncounted = _check(request, problems)
     if problems.found:
-        omitted = len(problems.found) - MAX_PROBLEMS
+        omitted = max(len(problems.found) - MAX_PROBLEMS, 0) + uncounted
         raise InvalidArgument(
             violations=problems.found[:MAX_PROBLEMS],
             reason="INVALID_SPEC",
@@ -164,15 +164,22 @@ def _read(root: Node, problems: Problems) -> CreateExperimentRequest:
     return request
 
 
-def _check(request: CreateExperimentRequest, problems: Problems) -> None:
-    """Applies the rules that the server applies, as far as they need no server."""
+def _check(request: CreateExperimentRequest, problems: Problems) -> int:
+    """Applies the rules that the server applies, as far as they need no server.
+
+    Returns:
+        How many more mistakes there are than were noted.
+    """
+    omitted = 0
     found = under("experiment.spec", check_combinations(request.experiment.spec))
     try:
         validate(request)
     except InvalidArgument as error:
         found += error.violations
+        omitted = int(error.metadata.get("omittedViolations", 0))
     for violation in found:
         problems.add_violation(violation)
+    return omitted
 
 
 def _resolve_working_directory(spec: ExperimentSpec, path: Path) -> None:

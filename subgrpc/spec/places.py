@@ -90,7 +90,8 @@ class Places:
     def find(self, field: str) -> tuple[str, Node, bool]:
         """The path in the file, the closest value there is, and whether it is that of the field."""
         field = _STRUCT_VALUE.sub("", _STRUCT_KEY.sub(r".\1", field))
-        prefix = max((each for each in self._spots if _leads(each, field)), key=len, default=None)
+        ends = [end for end in range(len(field), -1, -1) if field[end : end + 1] in ("", ".", "[")]
+        prefix = next((field[:end] for end in (*ends, 0) if field[:end] in self._spots), None)
         if prefix is None:
             return field, Node(None), False
         spot, rest = self._spots[prefix], field[len(prefix) :]
@@ -110,12 +111,6 @@ class Places:
         return f"{self._source}:{line}:{column}"
 
 
-def _leads(prefix: str, field: str) -> bool:
-    return field.startswith(prefix) and (
-        not prefix or len(field) == len(prefix) or field[len(prefix)] in ".["
-    )
-
-
 class Problems:
     """What was found wrong so far.
 
@@ -127,6 +122,7 @@ class Problems:
         self.places = Places(source)
         self._found: dict[tuple[int, int, str, str], FieldViolation] = {}
         self._paths: set[str] = set()
+        self._parents: set[str] = set()
 
     def add(self, spot: Spot, text: str, reason: str = "INVALID_VALUE") -> None:
         """Notes a mistake in a value."""
@@ -148,7 +144,7 @@ class Problems:
         else:
             # Something is missing: perhaps it is what could not be read, or is called otherwise.
             parent = _parent(path)
-            explained = any(_parent(each) == parent or each == parent for each in self._paths)
+            explained = parent in self._parents or parent in self._paths
         if not explained:
             # Not into `_paths`: several rules may be broken in one place.
             found = Finding(path, node.line, node.column, violation.description, violation.reason)
@@ -161,6 +157,7 @@ class Problems:
 
     def _add(self, finding: Finding) -> None:
         self._paths.add(finding.path)
+        self._parents.add(_parent(finding.path))
         self._note(finding)
 
     def _note(self, finding: Finding) -> None:
