@@ -7,16 +7,18 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from subgrpc import names
 from subgrpc.errors import FieldViolation, InvalidArgument
-from subgrpc.spec import Spec, load_spec, parse_duration, parse_spec
 from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.spec_pb2 import ExperimentSpec
 
+if TYPE_CHECKING:
+    from subgrpc.spec import Spec
+
 SpecLike: TypeAlias = (
-    Spec | Experiment | ExperimentSpec | Mapping[str, Any] | str | os.PathLike[str]
+    "Spec | Experiment | ExperimentSpec | Mapping[str, Any] | str | os.PathLike[str]"
 )
 """A spec: what `load_spec` returns, a message, what a spec file would hold, or a file's path."""
 Command: TypeAlias = str | Sequence[str]
@@ -115,13 +117,18 @@ def _of_spec(spec: SpecLike) -> Wanted:
     if isinstance(spec, Experiment):
         experiment_id, given = spec.name.rpartition("/")[2], spec
     else:
-        read = spec if isinstance(spec, Spec) else _read(spec)
+        read = _read(spec)
         experiment_id, given = read.experiment_id, read.experiment
     copy = Experiment(display_name=given.display_name, labels=given.labels, spec=given.spec)
     return Wanted(experiment_id, copy)
 
 
-def _read(spec: Mapping[str, Any] | str | os.PathLike[str]) -> Spec:
+def _read(spec: Spec | Mapping[str, Any] | str | os.PathLike[str]) -> Spec:
+    # Imported here: completion of names on the command line waits for this module.
+    from subgrpc.spec import Spec, load_spec, parse_spec
+
+    if isinstance(spec, Spec):
+        return spec
     if not isinstance(spec, Mapping):
         return load_spec(Path(spec))
     try:
@@ -144,6 +151,8 @@ def _nanoseconds(span: Span, field: str) -> int:
     if isinstance(span, timedelta):
         return round(span.total_seconds() * 1e9)
     if isinstance(span, str):
+        from subgrpc.spec import parse_duration
+
         try:
             return parse_duration(span)
         except ValueError as error:
