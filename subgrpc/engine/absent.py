@@ -33,13 +33,14 @@ class Caretaker:
             Aborted: another server leads this cluster.
         """
         for uid in uids:
-            raw = self._store.get_experiment_by_uid(uid)
+            raw = await self._store.get_experiment_by_uid(uid)
             if raw is not None:
                 await self._attend(Experiment.FromString(raw))
             await asyncio.sleep(0)  # there may be thousands
 
     async def _attend(self, experiment: Experiment) -> None:
-        uid, rows = experiment.uid, self._store.attempts(experiment.uid)
+        uid = experiment.uid
+        rows = await self._store.attempts(uid)
         if experiment.state == api.EXPERIMENT_STATE_DELETING:
             if all(row.settled for row in rows):
                 await asyncio.to_thread(self._journals.delete, uid)

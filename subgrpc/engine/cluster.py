@@ -173,7 +173,7 @@ class ClusterController:
         """Waits; experiments get what needs no driver, and new ones are told why they wait."""
         until = time.monotonic() + seconds
         try:
-            await caretaker.attend(self._parts.store.unsettled(self.name))
+            await caretaker.attend(await self._parts.store.unsettled(self.name))
         except Unavailable as error:
             _log.warning("cluster.attend", cluster=self.name, error=error.message)
         while (left := until - time.monotonic()) > 0:
@@ -244,7 +244,7 @@ class ClusterController:
                     elif isinstance(item, Gone):
                         reconciler.gone(item.run)
                     else:
-                        reconciler.synced(seen)
+                        await reconciler.synced(seen)
                         seen, backoff = set(), FIRST_BACKOFF
                         await self._refresh(driver)
                         self.ready.set()

@@ -76,7 +76,7 @@ async def _look(
     try:
         observation = await context.driver.get(run)
     except NotFound:
-        known = context.store.task_statuses(uid, row.number)
+        known = await context.store.task_statuses(uid, row.number)
         if known or run_key(run) in memory.submitted:
             return _missing(context, experiment, run, known)
         if unwanted(experiment, row):
@@ -115,7 +115,7 @@ async def _apply(
     uid, number = row.experiment_uid, row.number
     step = lifecycle.advance(
         experiment,
-        context.store.task_statuses(uid, number),
+        await context.store.task_statuses(uid, number),
         observation,
         now=timestamp(time.time_ns() // 1000),
         stopping=row.stopping,

@@ -77,18 +77,8 @@ class Engine:
             await asyncio.gather(self._pruner, return_exceptions=True)
         await asyncio.gather(*(controller.stop() for controller in self._every_controller()))
 
-    def wake(self, uid: str, cluster: str = "") -> None:
-        """An experiment was created or changed: it is looked at now.
-
-        Args:
-            uid: the experiment.
-            cluster: its cluster, which saves looking it up.
-        """
-        if not cluster:
-            raw = self._store.get_experiment_by_uid(uid)
-            if raw is None:
-                return
-            cluster = Experiment.FromString(raw).cluster
+    def wake(self, uid: str, cluster: str) -> None:
+        """An experiment was created or changed in its cluster: it is looked at now."""
         cluster = cluster.removeprefix("clusters/")
         controller = self._controllers.get(cluster) or self._former.get(cluster)
         if controller is None:
@@ -114,9 +104,9 @@ class Engine:
 
     async def _remove_other_clusters(self) -> None:
         """Forgets clusters that are no longer configured, unless something waits for them."""
-        stored = [Cluster.FromString(raw).name for raw in self._store.list_clusters()]
+        stored = [Cluster.FromString(raw).name for raw in await self._store.list_clusters()]
         others = {name.removeprefix("clusters/") for name in stored} - self._controllers.keys()
-        needed = {name for name in others if self._store.unsettled(name)}
+        needed = {name for name in others if await self._store.unsettled(name)}
         for name in sorted(needed):
             self._former[name] = self._former_cluster(name)
 

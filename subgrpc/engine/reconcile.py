@@ -44,12 +44,12 @@ class Reconciler:
         self._context.memory.observed.pop(run.experiment_uid, None)
         self._context.queue.add(run.experiment_uid)
 
-    def synced(self, seen: set[str]) -> None:
+    async def synced(self, seen: set[str]) -> None:
         """The watch has sent all there is: what it did not send is looked up one by one."""
         observed = self._context.memory.observed
         for uid in observed.keys() - seen:
             del observed[uid]
-        for uid in self._context.store.unsettled(self._context.fence.cluster):
+        for uid in await self._context.store.unsettled(self._context.fence.cluster):
             self._context.queue.add(uid)
 
     async def reconcile(self, uid: str) -> None:
@@ -60,12 +60,12 @@ class Reconciler:
             Aborted: another server leads this cluster.
         """
         context = self._context
-        raw = context.store.get_experiment_by_uid(uid)
+        raw = await context.store.get_experiment_by_uid(uid)
         experiment = Experiment() if raw is None else Experiment.FromString(raw)
         if experiment.cluster != self._cluster:  # also if it is gone
             context.forget(uid)
             return
-        rows = context.store.attempts(uid)
+        rows = await context.store.attempts(uid)
         current = rows[-1] if rows else None
         if current is not None and current.end_time is None:
             await drive(context, experiment, current)

@@ -62,7 +62,7 @@ class ClusterRecord:
         self._cluster.reason, self._cluster.message = reason, message
         try:
             await self.publish()
-            await self.explain(self._store.unsettled(self._fence.cluster))
+            await self.explain(await self._store.unsettled(self._fence.cluster))
         except Unavailable as error:
             _log.warning("cluster.publish", cluster=self._cluster.name, error=error.message)
 

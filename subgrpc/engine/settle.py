@@ -20,7 +20,7 @@ async def settle(context: Context, row: AttemptRow) -> bool:
     if row.settled:
         return True
     run = context.run(row)
-    known = context.store.task_statuses(row.experiment_uid, row.number)
+    known = await context.store.task_statuses(row.experiment_uid, row.number)
     context.collector.ensure(run, [key_of(task) for task in known if _may_have_output(task)])
     if not context.collector.finished(run):
         return False

@@ -6,7 +6,8 @@ SQLite. Statements are made by `statements`, with positional parameters.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
 from subgrpc.errors import SubgrpcError
@@ -58,27 +59,27 @@ class WriteDatabase(Protocol):
 
 
 class ReadDatabase(Protocol):
-    """A connection that only reads; each statement sees the last committed state.
+    """What only reads, on the event loop; each statement sees the last committed state.
 
     Every method raises Unavailable, or DataLoss, when the database cannot be used now.
     """
 
-    def one(self, sql: str, parameters: Parameters = ()) -> Row | None:
+    async def one(self, sql: str, parameters: Parameters = ()) -> Row | None:
         """The first row of a query, or None."""
 
-    def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+    async def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of a query."""
 
-    def rows(self, sql: str, parameters: Parameters = ()) -> Generator[Row, None, None]:
+    def rows(self, sql: str, parameters: Parameters = ()) -> AsyncGenerator[Row, None]:
         """The rows one by one, for a caller that may stop in between and then closes it."""
 
-    def begin(self) -> None:
-        """From here to `end` every statement sees the same state: for a few milliseconds."""
+    def consistent(self) -> AbstractAsyncContextManager[ReadDatabase]:
+        """A reader whose statements all see the same state: for a few milliseconds.
 
-    def end(self) -> None:
-        """Ends what `begin` began."""
+        Nothing but that reader may be awaited within.
+        """
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Closes the connection."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import aclosing
 from typing import Any
 
 from subgrpc.errors import OutOfRange
@@ -30,28 +30,24 @@ class Listing:
         self._statements = statements
         self._queries = queries
 
-    def experiments(
+    async def experiments(
         self, team: str, given: Filter | None, order: OrderBy, after: Key | None, limit: int
     ) -> ListPage:
         """A page of a team's experiments: see `Metastore.list_experiments`."""
         plan = self._queries.experiments(given, order, resumed=after is not None, wide=False)
         parameters = {"team": team, "limit": limit + 1, **numbered("a", after)}
         if plan.window is None:
-            items, more = self._bodies(plan.rest, parameters, limit)
+            items, more = await self._bodies(self._reader, plan.rest, parameters, limit)
             return ListPage(items, _key_of(items[-1], order) if more else None)
-        self._reader.begin()
-        try:
-            end = self._reader.one(plan.window.sql, plan.window.parameters(parameters))
-            items, more = self._bodies(
-                plan.page if end else plan.rest, parameters | numbered("b", end), limit
-            )
-        finally:
-            self._reader.end()
+        async with self._reader.consistent() as reader:
+            end = await reader.one(plan.window.sql, plan.window.parameters(parameters))
+            query = plan.page if end else plan.rest
+            items, more = await self._bodies(reader, query, parameters | numbered("b", end), limit)
         if more:
             return ListPage(items, _key_of(items[-1], order))
         return ListPage(items, list(end) if end else None)
 
-    def tasks(
+    async def tasks(
         self, uid: str, attempt: int | None, given: Filter | None, after: Key | None, limit: int
     ) -> ListPage:
         """A page of an experiment's tasks: see `Metastore.list_tasks`."""
@@ -59,26 +55,25 @@ class Listing:
         parameters = query.parameters(
             {"uid": uid, "attempt": attempt, "limit": limit + 1, **numbered("a", after)}
         )
-        rows, more = take(self._reader, query.sql, parameters, limit)
+        rows, more = await take(self._reader, query.sql, parameters, limit)
         return ListPage([row[-1] for row in rows], list(rows[-1][:3]) if more else None)
 
-    def events(self, uid: str, after: int, limit: int) -> ListPage:
+    async def events(self, uid: str, after: int, limit: int) -> ListPage:
         """A page of an experiment's history: see `Metastore.list_events`."""
-        rows, more = take(self._reader, self._statements.events, (uid, after, limit + 1), limit)
+        parameters = (uid, after, limit + 1)
+        rows, more = await take(self._reader, self._statements.events, parameters, limit)
         return ListPage([row[-1] for row in rows], [rows[-1][0]] if more else None)
 
-    def changes_after(self, revision: int, limit: int) -> list[Change]:
+    async def changes_after(self, revision: int, limit: int) -> list[Change]:
         """The next changes, whole revisions: see `Metastore.changes_after`."""
-        self._reader.begin()
-        try:
-            oldest = self._reader.all(self._statements.pruned)[0][0]
-            rows, more = take(
-                self._reader, self._statements.changes_after, (revision,), limit + 1, _IMAGES
+        statements = self._statements
+        async with self._reader.consistent() as reader:
+            oldest = (await reader.all(statements.pruned))[0][0]
+            rows, more = await take(
+                reader, statements.changes_after, (revision,), limit + 1, _IMAGES
             )
             if more and rows[0][0] == rows[-1][0]:
-                more, rows = False, self._reader.all(self._statements.changes_in, rows[0][:1])
-        finally:
-            self._reader.end()
+                more, rows = False, await reader.all(statements.changes_in, rows[0][:1])
         if revision < oldest:
             text = f"changes up to revision {oldest} are no longer kept"
             raise OutOfRange(text, reason="RESUME_TOKEN_EXPIRED")
@@ -88,21 +83,21 @@ class Listing:
         last = changes[-1].revision
         return [each for each in changes if each.revision < last]
 
-    def _bodies(
-        self, query: Query, given: Mapping[str, Any], limit: int
+    async def _bodies(
+        self, reader: ReadDatabase, query: Query, given: Mapping[str, Any], limit: int
     ) -> tuple[list[bytes], bool]:
         """As `take`, of rows that are bodies only; a small page is read in one go."""
         parameters = query.parameters(given)
         if limit <= SMALL_PAGE:
-            items = [body for (body,) in self._reader.all(query.sql, parameters)]
+            items = [body for (body,) in await reader.all(query.sql, parameters)]
             if sum(map(len, items)) <= PAGE_BYTES:
                 more = len(items) > limit
                 return items[:limit], more
-        rows, more = take(self._reader, query.sql, parameters, limit)
+        rows, more = await take(reader, query.sql, parameters, limit)
         return [body for (body,) in rows], more
 
 
-def take(
+async def take(
     reader: ReadDatabase,
     sql: str,
     parameters: Sequence[Any],
@@ -123,8 +118,8 @@ def take(
     """
     taken: list[Row] = []
     size = 0
-    with closing(reader.rows(sql, parameters)) as rows:
-        for row in rows:
+    async with aclosing(reader.rows(sql, parameters)) as rows:
+        async for row in rows:
             size += sum(len(each) for each in row[bodies] if each is not None)
             if len(taken) == limit or (size > PAGE_BYTES and taken):
                 return taken, True

@@ -6,7 +6,7 @@ Times are integer microseconds since the epoch, UTC.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -155,21 +155,16 @@ class Snapshot(NamedTuple):
 class SnapshotItems:
     """Serialised experiments at one revision, by ascending uid: to be iterated once, at any pace.
 
-    They are read window by window, without a transaction that would stay open. `async for` lets
-    the event loop turn between windows; `for` does not, and is for tests and small stores.
-    Iterating raises OutOfRange, reason RESUME_TOKEN_EXPIRED, once the changes since the
-    snapshot's revision are no longer kept.
+    They are read window by window, without a transaction that would stay open, and the event loop
+    turns between windows. Iterating raises OutOfRange, reason RESUME_TOKEN_EXPIRED, once the
+    changes since the snapshot's revision are no longer kept.
     """
 
-    def __init__(self, windows: Iterator[list[bytes]]) -> None:
+    def __init__(self, windows: AsyncIterator[list[bytes]]) -> None:
         self._windows = windows
 
-    def __iter__(self) -> Iterator[bytes]:
-        for window in self._windows:
-            yield from window
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for window in self._windows:
+        async for window in self._windows:
             for item in window:
                 yield item
             await asyncio.sleep(0)

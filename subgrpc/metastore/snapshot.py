@@ -8,7 +8,7 @@ since. So is one that is gone by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 from subgrpc.errors import OutOfRange
 from subgrpc.filters import Filter, OrderBy
@@ -45,7 +45,7 @@ class SnapshotReader:
         self._seen = revision
         self._first_changes: dict[str, tuple[int, int]] = {}
 
-    def windows(self) -> Iterator[list[bytes]]:
+    async def windows(self) -> AsyncIterator[list[bytes]]:
         """Yields serialised experiments, in portions that may be empty, by ascending uid.
 
         Raises:
@@ -53,20 +53,17 @@ class SnapshotReader:
         """
         after: str | None = None
         while True:
-            self._reader.begin()
-            try:
-                self._note_changes()
-                rows, end = self._rows(after)
+            async with self._reader.consistent() as reader:
+                await self._note_changes(reader)
+                rows, end = await self._rows(reader, after)
                 items = {uid: body for uid, revision, body in rows if revision <= self._revision}
-                items |= self._before_images(after, end)
-            finally:
-                self._reader.end()
+                items |= await self._before_images(reader, after, end)
             yield [items[uid] for uid in sorted(items)]
             if end is None:
                 return
             after = end
 
-    def _rows(self, after: str | None) -> tuple[list[Row], str | None]:
+    async def _rows(self, reader: ReadDatabase, after: str | None) -> tuple[list[Row], str | None]:
         """The next rows (uid, revision, body), and the uid that they end with; None: the last."""
         plan = self._queries.experiments(
             self._filter, _BY_UID, resumed=after is not None, wide=True
@@ -74,34 +71,37 @@ class SnapshotReader:
         given = {"team": self._team, "limit": ROWS + 1, "a0": after}
         last = None
         if plan.window is not None:
-            last = self._reader.one(plan.window.sql, plan.window.parameters(given))
+            last = await reader.one(plan.window.sql, plan.window.parameters(given))
         query = plan.page if last else plan.rest
         parameters = query.parameters(given | numbered("b", last))
-        rows, more = take(self._reader, query.sql, parameters, ROWS)
+        rows, more = await take(reader, query.sql, parameters, ROWS)
         if more:
             return rows, rows[-1][0]
         return rows, last[0] if last else None
 
-    def _note_changes(self) -> None:
+    async def _note_changes(self, reader: ReadDatabase) -> None:
         """Notes the first change of each experiment since the revision."""
-        pruned = self._reader.all(self._statements.pruned)[0][0]
+        pruned = (await reader.all(self._statements.pruned))[0][0]
         if self._revision < pruned:
             text = f"this watch began too slowly: changes up to revision {pruned} are gone"
             raise OutOfRange(text, reason="RESUME_TOKEN_EXPIRED")
-        now = self._reader.all(self._statements.revision)[0][0]
-        changed = self._reader.all(self._statements.changed_uids, (self._seen, now, self._team))
+        now = (await reader.all(self._statements.revision))[0][0]
+        key = (self._seen, now, self._team)
+        changed = await reader.all(self._statements.changed_uids, key)
         for revision, ordinal, uid in changed:
             self._first_changes.setdefault(uid, (revision, ordinal))
         self._seen = now
 
-    def _before_images(self, after: str | None, end: str | None) -> dict[str, bytes]:
+    async def _before_images(
+        self, reader: ReadDatabase, after: str | None, end: str | None
+    ) -> dict[str, bytes]:
         """The experiments of a window that have changed, as they were, by uid."""
         found = {}
         for uid in [each for each in self._first_changes if end is None or each <= end]:
             place = self._first_changes.pop(uid)
             if after is not None and uid <= after:
                 continue  # Changed since its window was read: it was sent as it was.
-            (before,) = self._reader.all(self._statements.before, place)[0]
+            (before,) = (await reader.all(self._statements.before, place))[0]
             if before is not None and self._matches(before):
                 found[uid] = before
         return found

@@ -59,6 +59,8 @@ class Metastore:
         lock: DirectoryLock,
         opened: Opened,
         statements: Statements,
+        identity: Identity,
+        revision: int,
         *,
         feed_size: int,
         change_retention: timedelta,
@@ -68,7 +70,7 @@ class Metastore:
         self._lock = lock
         self._reader = opened.reader
         self._statements = statements
-        self.identity, revision = _identity(opened.reader, statements)
+        self.identity = identity
         self.feed = ChangeFeed(feed_size, revision)
         self._queries = Queries(statements.dialect)
         self._listing = Listing(opened.reader, statements, self._queries)
@@ -102,16 +104,17 @@ class Metastore:
             Unavailable: METASTORE_UNAVAILABLE.
         """
         lock = DirectoryLock(data_dir)
-        with contextlib.ExitStack() as undo:
+        async with contextlib.AsyncExitStack() as undo:
             undo.callback(lock.release)
             statements = Statements(DIALECT)
             opened = await asyncio.to_thread(open_sqlite, data_dir, statements)
             undo.callback(opened.writer.close)
-            undo.callback(opened.reader.close)
+            undo.push_async_callback(opened.reader.close)
             store = cls(
                 lock,
                 opened,
                 statements,
+                *(await _identity(opened.reader, statements)),
                 feed_size=feed_size,
                 change_retention=change_retention,
                 change_limit=change_limit,
@@ -121,7 +124,7 @@ class Metastore:
 
     async def close(self) -> None:
         """Carries out what was submitted, and closes; later writes raise Unavailable."""
-        self._reader.close()
+        await self._reader.close()
         await self._writer.close()
         self._lock.release()
 
@@ -156,22 +159,22 @@ class Metastore:
         while await self.write_unversioned(lambda tx: prune_requests(tx, now - REMEMBERED)):
             pass
 
-    def get_experiment(self, team: str, experiment_id: str) -> bytes | None:
+    async def get_experiment(self, team: str, experiment_id: str) -> bytes | None:
         """The serialised Experiment of that name; None: there is none."""
-        row = self._reader.one(self._statements.get, (team, experiment_id))
+        row = await self._reader.one(self._statements.get, (team, experiment_id))
         return None if row is None else row[0]
 
-    def get_experiment_by_uid(self, uid: str) -> bytes | None:
+    async def get_experiment_by_uid(self, uid: str) -> bytes | None:
         """The serialised Experiment with that uid; None: there is none."""
-        row = self._reader.one(self._statements.get_by_uid, (uid,))
+        row = await self._reader.one(self._statements.get_by_uid, (uid,))
         return None if row is None else row[0]
 
-    def batch_get_experiments(self, team: str, ids: Sequence[str]) -> dict[str, bytes]:
+    async def batch_get_experiments(self, team: str, ids: Sequence[str]) -> dict[str, bytes]:
         """Serialised Experiments by id; those that there are not are left out."""
-        found = {each: self.get_experiment(team, each) for each in ids}
+        found = {each: await self.get_experiment(team, each) for each in ids}
         return {each: body for each, body in found.items() if body is not None}
 
-    def list_experiments(
+    async def list_experiments(
         self,
         team: str,
         *,
@@ -190,9 +193,9 @@ class Metastore:
             limit: how many at most. At most 5,000 are looked at where no index serves the filter,
                 so a page can be short, or empty, and still have a next.
         """
-        return self._listing.experiments(team, filter, order, after, limit)
+        return await self._listing.experiments(team, filter, order, after, limit)
 
-    def list_tasks(
+    async def list_tasks(
         self,
         uid: str,
         attempt: int | None,
@@ -205,52 +208,54 @@ class Metastore:
 
         They are ordered by attempt, role and index.
         """
-        return self._listing.tasks(uid, attempt, filter, after, limit)
+        return await self._listing.tasks(uid, attempt, filter, after, limit)
 
-    def list_events(self, uid: str, *, after: int, limit: int) -> ListPage:
+    async def list_events(self, uid: str, *, after: int, limit: int) -> ListPage:
         """A page of events with a sequence greater than `after`, as serialised ExperimentEvents.
 
         `next` holds the sequence of the page's last event.
         """
-        return self._listing.events(uid, after, limit)
+        return await self._listing.events(uid, after, limit)
 
-    def list_clusters(self) -> list[bytes]:
+    async def list_clusters(self) -> list[bytes]:
         """All serialised Clusters, by name."""
-        return [body for (body,) in self._reader.all(self._statements.clusters)]
+        return [body for (body,) in await self._reader.all(self._statements.clusters)]
 
-    def get_cluster(self, name: str) -> bytes | None:
+    async def get_cluster(self, name: str) -> bytes | None:
         """The serialised Cluster of that name (`clusters/NAME`); None: there is none."""
-        row = self._reader.one(self._statements.cluster, (names.cluster_name(name),))
+        row = await self._reader.one(self._statements.cluster, (names.cluster_name(name),))
         return None if row is None else row[0]
 
-    def lease(self, cluster: str) -> Lease | None:
+    async def lease(self, cluster: str) -> Lease | None:
         """A cluster's lease; None: it was never taken."""
-        row = self._reader.one(self._statements.lease, (names.cluster_name(cluster),))
+        row = await self._reader.one(self._statements.lease, (names.cluster_name(cluster),))
         return None if row is None else Lease(*row)
 
-    def attempts(self, uid: str) -> list[AttemptRow]:
+    async def attempts(self, uid: str) -> list[AttemptRow]:
         """The attempts of an experiment, in order."""
-        return [attempt_row(row) for row in self._reader.all(self._statements.attempts, (uid,))]
+        return [
+            attempt_row(row) for row in await self._reader.all(self._statements.attempts, (uid,))
+        ]
 
-    def attempt(self, uid: str, number: int) -> AttemptRow | None:
+    async def attempt(self, uid: str, number: int) -> AttemptRow | None:
         """One attempt; None: there is none."""
-        row = self._reader.one(self._statements.attempt, (uid, number))
+        row = await self._reader.one(self._statements.attempt, (uid, number))
         return None if row is None else attempt_row(row)
 
-    def task_statuses(self, uid: str, attempt: int) -> list[TaskStatus]:
+    async def task_statuses(self, uid: str, attempt: int) -> list[TaskStatus]:
         """The tasks of an attempt, by role and index."""
-        rows = self._reader.all(self._statements.tasks, (uid, attempt))
+        rows = await self._reader.all(self._statements.tasks, (uid, attempt))
         return [Task.FromString(body).status for _, _, body in rows]
 
-    def unsettled(self, cluster: str) -> list[str]:
+    async def unsettled(self, cluster: str) -> list[str]:
         """Uids of a cluster's experiments with which there is something to do, oldest first.
 
         Those that have not ended or are DELETING, and those with an attempt that is not settled.
         """
         name = names.cluster_name(cluster)
-        return [uid for (uid,) in self._reader.all(self._statements.unsettled, (name, name))]
+        return [uid for (uid,) in await self._reader.all(self._statements.unsettled, (name, name))]
 
-    def changes_after(self, revision: int, limit: int) -> list[Change]:
+    async def changes_after(self, revision: int, limit: int) -> list[Change]:
         """The next changes after a revision, in commit order, whole revisions only.
 
         At most `limit`, unless a single revision has more, and about 3 MiB; empty: there are none.
@@ -258,11 +263,11 @@ class Metastore:
         Raises:
             OutOfRange: RESUME_TOKEN_EXPIRED, some of them are no longer kept.
         """
-        return self._listing.changes_after(revision, limit)
+        return await self._listing.changes_after(revision, limit)
 
-    def oldest_revision(self) -> int:
+    async def oldest_revision(self) -> int:
         """Changes up to this revision are no longer kept; one who stands at it can go on."""
-        row = self._reader.one(self._statements.pruned)
+        row = await self._reader.one(self._statements.pruned)
         return 0 if row is None else row[0]
 
     def snapshot(
@@ -282,8 +287,8 @@ class Metastore:
         return Snapshot(revision, SnapshotItems(reader.windows()))
 
 
-def _identity(reader: ReadDatabase, statements: Statements) -> tuple[Identity, int]:
-    row = reader.one(statements.identity)
+async def _identity(reader: ReadDatabase, statements: Statements) -> tuple[Identity, int]:
+    row = await reader.one(statements.identity)
     if row is None:
         raise DataLoss("the metastore has no identity", reason="METASTORE_DAMAGED")
     control_plane_id, history_id, token_key, revision = row

@@ -22,7 +22,7 @@ class ClusterCatalog:
     async def get(self, request: api.GetClusterRequest) -> bytes:
         """Returns one cluster."""
         names.parse_cluster(request.name)
-        stored = self._store.get_cluster(request.name)
+        stored = await self._store.get_cluster(request.name)
         if stored is None:
             text = f"there is no cluster {request.name}"
             raise NotFound(text, reason="CLUSTER_NOT_FOUND", metadata={"name": request.name})
@@ -32,7 +32,8 @@ class ClusterCatalog:
         """Returns one page of the clusters, by name: there are few, so all are read."""
         pager = Pager(self._tokens, "clusters")
         start = pager.start(request.page_token)
-        by_name = {Cluster.FromString(raw).name: raw for raw in self._store.list_clusters()}
+        stored = await self._store.list_clusters()
+        by_name = {Cluster.FromString(raw).name: raw for raw in stored}
         left = sorted(name for name in by_name if start is None or name > start[0])
         shown = left[: page_size(request.page_size)]
         more: Key | None = [shown[-1]] if len(left) > len(shown) else None

@@ -101,7 +101,7 @@ class Experiments:
     async def get(self, request: api.GetExperimentRequest) -> bytes:
         """Returns an experiment as it is stored, unparsed."""
         name = names.parse_experiment(request.name)
-        stored = self._store.get_experiment(name.team, name.experiment)
+        stored = await self._store.get_experiment(name.team, name.experiment)
         if stored is None:
             raise missing(request.name)
         return wire.length_delimited(1, stored)
@@ -118,7 +118,7 @@ class Experiments:
                     violations=[FieldViolation(f"names[{index}]", text, "FOREIGN_NAME")]
                 )
             ids.append(parsed.experiment)
-        found = self._store.batch_get_experiments(team, ids)
+        found = await self._store.batch_get_experiments(team, ids)
         if gone := [each for each in dict.fromkeys(ids) if each not in found]:
             raise missing(*(str(ExperimentName(team, each)) for each in gone))
         body = wire.repeated(1, (found[each] for each in ids))
@@ -134,7 +134,7 @@ class Experiments:
         order = parse_order(request.order_by)
         text = chosen.text if chosen is not None else ""
         pager = Pager(self._tokens, "experiments", team, text, order.text)
-        page = self._store.list_experiments(
+        page = await self._store.list_experiments(
             team,
             filter=chosen,
             order=order,

@@ -28,11 +28,11 @@ class History:
     async def list_tasks(self, request: api.ListTasksRequest) -> bytes:
         """Returns one page of the tasks of the latest attempt, of one attempt, or of all."""
         name, _, attempt = request.parent.partition("/attempts/")
-        experiment = self._experiment(names.parse_experiment(name, "parent"))
+        experiment = await self._experiment(names.parse_experiment(name, "parent"))
         chosen = parse_filter(request.filter, TASK_FIELDS)
         text = chosen.text if chosen is not None else ""
         pager = Pager(self._tokens, "tasks", experiment.uid, attempt, text)
-        page = self._store.list_tasks(
+        page = await self._store.list_tasks(
             experiment.uid,
             self._attempt(experiment, attempt),
             filter=chosen,
@@ -43,16 +43,16 @@ class History:
 
     async def list_events(self, request: api.ListExperimentEventsRequest) -> bytes:
         """Returns one page of an experiment's history."""
-        experiment = self._experiment(names.parse_experiment(request.parent, "parent"))
+        experiment = await self._experiment(names.parse_experiment(request.parent, "parent"))
         pager = Pager(self._tokens, "events", experiment.uid)
         start = pager.start(request.page_token)
-        page = self._store.list_events(
+        page = await self._store.list_events(
             experiment.uid, after=start[0] if start else 0, limit=page_size(request.page_size)
         )
         return pager.response(page)
 
-    def _experiment(self, name: ExperimentName) -> Experiment:
-        stored = self._store.get_experiment(name.team, name.experiment)
+    async def _experiment(self, name: ExperimentName) -> Experiment:
+        stored = await self._store.get_experiment(name.team, name.experiment)
         if stored is None:
             raise missing(str(name))
         return Experiment.FromString(stored)

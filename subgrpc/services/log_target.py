@@ -43,7 +43,7 @@ class Target:
     fingerprint: bytes
 
 
-def find_target(request: StreamLogsRequest, metastore: Metastore) -> Target:
+async def find_target(request: StreamLogsRequest, metastore: Metastore) -> Target:
     """Finds out what a request is about.
 
     Raises:
@@ -51,7 +51,7 @@ def find_target(request: StreamLogsRequest, metastore: Metastore) -> Target:
         NotFound: there is no such experiment, attempt or task.
     """
     team, experiment_id, *rest = _segments(request.name)
-    stored = metastore.get_experiment(team, experiment_id)
+    stored = await metastore.get_experiment(team, experiment_id)
     name = f"teams/{team}/experiments/{experiment_id}"
     if stored is None:
         raise NotFound(f"there is no experiment {name}", reason="EXPERIMENT_NOT_FOUND")

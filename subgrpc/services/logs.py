@@ -69,7 +69,7 @@ class Logs:
             OutOfRange: what the token stands for was lost in a crash.
             DataLoss: the journal is damaged.
         """
-        target = find_target(request, self.metastore)
+        target = await find_target(request, self.metastore)
         builder = FrameBuilder(self._tokens.sealer("logs", target.fingerprint), target.text)
         start = await self._start(request, target, builder)
         follower = _Follower(self, target, builder, start, request.follow, draining)
@@ -133,7 +133,7 @@ class _Follower:
                     break
             self._alarm.clear()
             self._listen_to_changes()
-            experiment = self._experiment()
+            experiment = await self._experiment()
             following = self._next_attempt(experiment)
             if following:
                 self._cursor = Cursor(following)
@@ -163,7 +163,7 @@ class _Follower:
                     yield frame
                 self._cursor = found.cursor
                 if until is not None and self._cursor.position >= until:
-                    self._complete &= self._at_its_end(reader)
+                    self._complete &= await self._at_its_end(reader)
                     return
                 if self._cursor.position < end:
                     if not found.frames:  # nothing of it was wanted
@@ -172,14 +172,14 @@ class _Follower:
                         yield self._heartbeat()
                 # Not looked at again before the journal's bell rings: so that what comes fast
                 # goes in few messages.
-                elif self._at_its_end(reader):
+                elif await self._at_its_end(reader):
                     return
                 elif not await self._alarm.wait(self._due):
                     yield self._heartbeat()
         finally:
             forget()
 
-    def _at_its_end(self, reader: JournalReader) -> bool:
+    async def _at_its_end(self, reader: JournalReader) -> bool:
         """Whether no more output of the attempt will come than has been sent."""
         if reader.sealed:
             return reader.at_end(self._cursor.position)
@@ -187,8 +187,8 @@ class _Follower:
             return False
         # Nothing was written yet: perhaps nothing ever will be, or it is gone with its experiment.
         self._listen_to_changes()
-        self._experiment()
-        row = self._logs.metastore.attempt(self._target.uid, self._cursor.attempt)
+        await self._experiment()
+        row = await self._logs.metastore.attempt(self._target.uid, self._cursor.attempt)
         return row is not None and row.logs_complete
 
     def _next_attempt(self, experiment: Experiment) -> int:
@@ -205,8 +205,8 @@ class _Follower:
         everything = self._cursor.attempt >= experiment.attempt
         return self._complete and everything and experiment.state in _OVER
 
-    def _experiment(self) -> Experiment:
-        stored = self._logs.metastore.get_experiment_by_uid(self._target.uid)
+    async def _experiment(self) -> Experiment:
+        stored = await self._logs.metastore.get_experiment_by_uid(self._target.uid)
         if stored is None:
             text = f"{self._target.name} was deleted"
             raise NotFound(text, reason="EXPERIMENT_NOT_FOUND")

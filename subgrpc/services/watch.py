@@ -67,7 +67,7 @@ class Watches:
             if self._draining.is_set():
                 yield cursor.bookmark(api.BOOKMARK_TYPE_SERVER_DRAINING)
                 return
-            for frame in cursor.follow():
+            for frame in await cursor.follow():
                 yield frame
                 spoke = now()
                 if self._draining.is_set():

@@ -9,7 +9,7 @@ state, and go on without missing a change.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -150,14 +150,18 @@ class Cursor:
             self.position = self.position._replace(revision=snapshot.revision, known=None)
             yield self.bookmark(api.BOOKMARK_TYPE_INITIAL_STATE_COMPLETE)
 
-    def follow(self) -> Iterator[bytes]:
+    async def follow(self) -> Iterator[bytes]:
         """The next few changes; after them the position is behind what was looked at.
+
+        Each frame moves the position, as it is taken.
 
         Raises:
             OutOfRange: the changes behind the position are no longer kept.
         """
         newest = self._store.feed.revision
-        changes = self._next_changes()
+        return self._frames(await self._next_changes(), newest)
+
+    def _frames(self, changes: Sequence[Change], newest: int) -> Iterator[bytes]:
         for index, change in enumerate(changes):
             frame = self._advance(change, _is_last(changes, index))
             if frame is not None:
@@ -177,7 +181,7 @@ class Cursor:
     async def _catch_up(self, revision: int, known: Place) -> AsyncIterator[bytes]:
         """The changes up to a revision of the experiments that the watcher knows."""
         while self.position.revision < revision:
-            changes = self._next_changes()
+            changes = await self._next_changes()
             for index, change in enumerate(changes):
                 if change.revision > revision:
                     return
@@ -189,14 +193,14 @@ class Cursor:
                 return
             await asyncio.sleep(0)
 
-    def _next_changes(self) -> list[Change]:
+    async def _next_changes(self) -> list[Change]:
         """About `BATCH` changes: whole revisions, since tokens stand between revisions."""
         behind = self.position.revision
         changes = self._store.feed.after(behind)
         if changes is not None:
             return _whole_revisions(changes)
         try:
-            return self._store.changes_after(behind, BATCH)
+            return await self._store.changes_after(behind, BATCH)
         except OutOfRange as error:
             text = (
                 "the changes behind this point are no longer kept: the resume token is too old, "
@@ -241,7 +245,7 @@ def _opened(sealer: Sealer, token: str) -> Position:
     return Position(int(revision), known, matched == "1")
 
 
-def _is_last(changes: list[Change], index: int) -> bool:
+def _is_last(changes: Sequence[Change], index: int) -> bool:
     """Whether a change is the last one of its revision."""
     return index + 1 == len(changes) or changes[index + 1].revision != changes[index].revision
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,6 +20,8 @@ from subgrpc.testing.fake import FakeBackend
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
 from subgrpc.v1.types_pb2 import TaskState
+
+T = TypeVar("T")
 
 
 class World:
@@ -71,7 +74,7 @@ class World:
         if not experiment.spec.task_groups:
             experiment.spec.task_groups.add(role="main", command="true")
         await self.store.write(lambda tx: tx.insert_experiment(experiment))
-        self.engine.wake(uid)
+        self.engine.wake(uid, "one")
         return uid
 
     async def change(self, uid: str, state: api.ExperimentState.ValueType) -> None:
@@ -84,10 +87,10 @@ class World:
             tx.save_experiment(experiment)
 
         await self.store.write(mutate)
-        self.engine.wake(uid)
+        self.engine.wake(uid, "one")
 
     def get(self, uid: str) -> Experiment | None:
-        raw = self.store.get_experiment_by_uid(uid)
+        raw = now(self.store.get_experiment_by_uid(uid))
         return None if raw is None else Experiment.FromString(raw)
 
     def state(self, uid: str) -> str:
@@ -97,7 +100,7 @@ class World:
         return api.ExperimentState.Name(experiment.state).removeprefix("EXPERIMENT_STATE_")
 
     def events(self, uid: str) -> list[ExperimentEvent]:
-        page = self.store.list_events(uid, after=0, limit=1000)
+        page = now(self.store.list_events(uid, after=0, limit=1000))
         return [ExperimentEvent.FromString(raw) for raw in page.items]
 
     def set(
@@ -114,6 +117,16 @@ class World:
 
     async def reaches(self, uid: str, state: str) -> None:
         await until(lambda: self.state(uid) == state, lambda: f"{self.state(uid)}, not {state}")
+
+
+def now(read: Coroutine[Any, Any, T]) -> T:
+    """What a read of the metastore returns: that of SQLite never waits."""
+    try:
+        read.send(None)
+    except StopIteration as done:
+        found: T = done.value
+        return found
+    raise AssertionError("the read waited")
 
 
 async def until(

@@ -10,14 +10,14 @@ from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.cluster_service_pb2 import Cluster, ClusterHealth
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
-from .conftest import World, until
+from .conftest import World, now, until
 
 CANCELLING, DELETING = api.EXPERIMENT_STATE_CANCELLING, api.EXPERIMENT_STATE_DELETING
 
 
 async def settled(world: World, uid: str) -> None:
     """Waits until the backend is cleaned up and the journal complete."""
-    await until(lambda: all(row.settled for row in world.store.attempts(uid)))
+    await until(lambda: all(row.settled for row in now(world.store.attempts(uid))))
 
 
 def output(world: World, uid: str) -> bytes:
@@ -51,7 +51,7 @@ async def test_the_handle_is_stored_before_the_submit(world: World) -> None:
     """Whenever the backend has a run, the metastore has its handle."""
     uid = await world.create()
     await world.submitted(uid)
-    row = world.store.attempt(uid, 1)
+    row = now(world.store.attempt(uid, 1))
     assert row is not None
     assert row.handle == f"fake {uid} 1".encode()
 
@@ -90,7 +90,7 @@ async def test_retries_are_new_attempts(world: World) -> None:
     world.set(uid, "SUCCEEDED", attempt=2)
     await world.reaches(uid, "SUCCEEDED")
     await settled(world, uid)
-    assert [row.reason for row in world.store.attempts(uid)] == ["Backoff", ""]
+    assert [row.reason for row in now(world.store.attempts(uid))] == ["Backoff", ""]
     done = world.get(uid)
     assert done is not None
     assert done.attempt == 2
@@ -123,7 +123,7 @@ async def test_deletion_stops_cleans_up_and_forgets(world: World) -> None:
     await world.reaches(uid, "GONE")
     assert not world.backend.runs
     assert not world.journals.exists(uid, 1)
-    assert world.store.attempts(uid) == []
+    assert now(world.store.attempts(uid)) == []
 
 
 async def test_a_restart_goes_on_with_what_runs(world: World) -> None:
@@ -147,14 +147,14 @@ async def test_a_stored_attempt_that_never_reached_the_driver_is_submitted(world
     """The server died between storing the attempt and submitting it: the next one submits it."""
     world.backend.outage = "away"
     uid = await world.create()
-    await until(lambda: world.store.attempt(uid, 1) is not None)
+    await until(lambda: now(world.store.attempt(uid, 1)) is not None)
     await world.stop()
     assert not world.backend.runs
     world.backend.outage = ""
     await world.start()
     await world.submitted(uid)
     assert world.events(uid)[0].type == "AttemptCreated"
-    assert len(world.store.attempts(uid)) == 1
+    assert len(now(world.store.attempts(uid))) == 1
     world.set(uid, "SUCCEEDED")
     await world.reaches(uid, "SUCCEEDED")
 
@@ -179,7 +179,7 @@ async def test_a_run_that_vanished_is_lost_after_a_second_look(world: World) -> 
     await world.reaches(uid, "RUNNING")
     world.backend.vanish((uid, 1))
     await world.submitted(uid, 2)
-    row = world.store.attempt(uid, 1)
+    row = now(world.store.attempt(uid, 1))
     assert row is not None
     assert "Lost" in row.message
     world.set(uid, "SUCCEEDED", attempt=2)
@@ -195,7 +195,7 @@ async def test_an_outage_loses_nothing(world: World) -> None:
     world.backend.outage = "the fake backend is away"
 
     def cluster() -> Cluster:
-        raw = world.store.get_cluster("clusters/one")
+        raw = now(world.store.get_cluster("clusters/one"))
         assert raw is not None
         return Cluster.FromString(raw)
 
@@ -254,7 +254,7 @@ async def test_secrets_reach_the_driver_and_nothing_else(world: World) -> None:
     await world.submitted(uid)
     run = world.backend.runs[uid, 1]
     assert dict(run.secrets) == {"teams/default/secrets/token": b"s3cr3t"}
-    for place in (run.workload, world.get(uid), world.store.attempt(uid, 1)):
+    for place in (run.workload, world.get(uid), now(world.store.attempt(uid, 1))):
         assert "s3cr3t" not in str(place)
 
 

@@ -19,7 +19,7 @@ from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.cluster_service_pb2 import Cluster, ClusterHealth
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
-from .conftest import World, until
+from .conftest import World, now, until
 
 CANCELLING, DELETING = api.EXPERIMENT_STATE_CANCELLING, api.EXPERIMENT_STATE_DELETING
 
@@ -85,7 +85,7 @@ async def test_a_cancel_between_attempts_needs_no_driver(world: World) -> None:
     await world.submitted(uid)
     world.set(uid, "FAILED", reason="ExitCode", exit_code=1)
     await until(lambda: reason(world, uid) == "Backoff")
-    await until(lambda: all(row.settled for row in world.store.attempts(uid)))
+    await until(lambda: all(row.settled for row in now(world.store.attempts(uid))))
     await broken(world)
     await world.change(uid, CANCELLING)
     await world.reaches(uid, "CANCELLED")
@@ -124,20 +124,20 @@ async def test_a_cluster_that_is_configured_no_more(world: World) -> None:
     ended = await world.create()
     await world.submitted(ended)
     world.set(ended, "SUCCEEDED")
-    await until(lambda: all(row.settled for row in world.store.attempts(ended)))
+    await until(lambda: all(row.settled for row in now(world.store.attempts(ended))))
     world.backend.holding = True
     uid = await world.create()
     await world.stop()
     world.clusters = ("two",)
     await world.start()
     await until(lambda: "not configured" in (world.get(uid) or Experiment()).message)
-    raw = world.store.get_cluster("clusters/one")
+    raw = now(world.store.get_cluster("clusters/one"))
     assert raw is not None
     assert Cluster.FromString(raw).health == ClusterHealth.CLUSTER_HEALTH_UNHEALTHY
     await world.change(uid, DELETING)
     await world.reaches(uid, "GONE")
     await world.restart()
-    assert world.store.get_cluster("clusters/one") is None
+    assert now(world.store.get_cluster("clusters/one")) is None
     await world.change(ended, DELETING)
     await world.reaches(ended, "GONE")
 
@@ -204,7 +204,7 @@ async def test_every_attempt_is_lost_only_after_two_looks(world: World) -> None:
     world.backend.runs[uid, 2] = hidden
     world.set(uid, "SUCCEEDED", attempt=2)
     await world.reaches(uid, "SUCCEEDED")
-    await until(lambda: all(row.settled for row in world.store.attempts(uid)))
+    await until(lambda: all(row.settled for row in now(world.store.attempts(uid))))
 
 
 async def test_two_looks_at_once_are_one(world: World) -> None:
@@ -316,7 +316,7 @@ async def test_a_run_that_comes_late_is_removed(world: World) -> None:
     await world.submitted(uid)
     run = world.backend.runs[uid, 1]
     world.set(uid, "SUCCEEDED")
-    await until(lambda: all(row.settled for row in world.store.attempts(uid)))
+    await until(lambda: all(row.settled for row in now(world.store.attempts(uid))))
     await until(lambda: not world.backend.runs)
     world.backend.runs[uid, 1] = run
     world.set(uid, "RUNNING")
@@ -404,7 +404,7 @@ async def test_nothing_is_remembered_of_what_is_over(world: World) -> None:
         if number % 5 in (2, 3):
             await world.submitted(uid, 2)
             world.set(uid, "FAILED", attempt=2, exit_code=1)
-    await until(lambda: not world.store.unsettled("one"))
+    await until(lambda: not now(world.store.unsettled("one")))
     await until(lambda: not world.backend.runs)
     await asyncio.sleep(0.1)
     found = [each for each in of_engines() if not any(each is other for other in earlier)]

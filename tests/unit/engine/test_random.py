@@ -28,7 +28,7 @@ from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.types_pb2 import TaskState
 
-from .conftest import World, until
+from .conftest import World, now, until
 
 STEPS = 150
 LIVE = (
@@ -231,8 +231,8 @@ class Chaos:
         """The backend is well, and whatever comes to run there ends."""
         self.backend.outage, self.backend.delay, self.backend.obedient = "", 0, True
         deadline = asyncio.get_running_loop().time() + 15
-        while self.world.store.unsettled("one") or self.backend.runs:
-            left = [self.world.get(uid) for uid in self.world.store.unsettled("one")]
+        while now(self.world.store.unsettled("one")) or self.backend.runs:
+            left = [self.world.get(uid) for uid in now(self.world.store.unsettled("one"))]
             assert asyncio.get_running_loop().time() < deadline, (left, self.backend.runs)
             for key in self.backend.alive():
                 for task in list(self.backend.runs[key].tasks.values()):
@@ -246,7 +246,7 @@ def check_watched(chaos: Chaos) -> None:
     """The watcher has got every change, once, in order, and states go forward only."""
     store = chaos.world.store
     expected, behind = [], 0
-    while changes := store.changes_after(behind, 1000):
+    while changes := now(store.changes_after(behind, 1000)):
         behind = changes[-1].revision
         for change in changes:
             body = Experiment.FromString(change.after or change.before or b"")
@@ -284,7 +284,7 @@ def check_history(chaos: Chaos, uid: str) -> None:
     assert experiment.state in ENDED
     assert (events[-1].type, events[-1].state) == ("StateChanged", experiment.state)
     assert [event.state in ENDED for event in events].count(True) == 1
-    assert [row.number for row in chaos.world.store.attempts(uid)] == list(
+    assert [row.number for row in now(chaos.world.store.attempts(uid))] == list(
         range(1, experiment.attempt + 1)
     )
 
@@ -304,7 +304,7 @@ async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
     for uid in chaos.names:
         if chaos.world.get(uid) is not None:
             check_history(chaos, uid)
-        for row in store.attempts(uid):
+        for row in now(store.attempts(uid)):
             assert chaos.world.journals.reader(uid, row.number).sealed
     await chaos.stop()
 
@@ -312,6 +312,6 @@ async def test_whatever_happens(tmp_path: Path, seed: int) -> None:
 def last_change(store: Metastore) -> int:
     """The revision of the newest change."""
     newest = behind = 0
-    while changes := store.changes_after(behind, 1000):
+    while changes := now(store.changes_after(behind, 1000)):
         newest = behind = changes[-1].revision
     return newest

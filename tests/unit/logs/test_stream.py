@@ -288,7 +288,7 @@ async def test_an_attempt_that_is_complete_without_a_journal_is_empty(world: Wor
     """As after a restore without the logs."""
     await world.create()
     (await world.begin()).close()
-    row = world.metastore.attempt(world.uid, 1)
+    row = await world.metastore.attempt(world.uid, 1)
     assert row is not None
     row.logs_complete = True
     await world.metastore.write(lambda tx: tx.save_attempt(row))

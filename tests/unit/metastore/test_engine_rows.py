@@ -24,13 +24,13 @@ def attempt(uid: str, number: int = 1, cluster: str = "local") -> AttemptRow:
 async def test_attempts_are_kept_whole(store: Metastore) -> None:
     row = attempt("u")
     await store.write(lambda tx: tx.insert_attempt(row))
-    assert store.attempt("u", 1) == row
+    assert await store.attempt("u", 1) == row
     assert row.cluster == "clusters/local"
     row.start_time, row.end_time, row.stopping = 6, 7, "Timeout"
     row.reason, row.message, row.logs_complete, row.settled = "ExitCode", "it", True, True
     await store.write_unversioned(lambda tx: tx.save_attempt(row))
-    assert store.attempts("u") == [row]
-    assert store.attempt("u", 2) is None
+    assert await store.attempts("u") == [row]
+    assert await store.attempt("u", 2) is None
     assert await store.write(lambda tx: tx.attempt("u", 1)) == row
 
 
@@ -70,9 +70,9 @@ async def test_unsettled_is_what_the_engine_still_has_to_do(store: Metastore) ->
     settled.settled = True
     await store.write(lambda tx: tx.insert_attempt(settled))
     await store.write(lambda tx: tx.insert_attempt(attempt(unsettled.uid)))
-    assert store.unsettled("local") == sorted([waiting.uid, unsettled.uid, deleting.uid])
-    assert store.unsettled("clusters/other") == [elsewhere.uid]
-    steps = store._reader.all(
+    assert await store.unsettled("local") == sorted([waiting.uid, unsettled.uid, deleting.uid])
+    assert await store.unsettled("clusters/other") == [elsewhere.uid]
+    steps = await store._reader.all(
         f"EXPLAIN QUERY PLAN {store._statements.unsettled}", ("clusters/local",) * 2
     )
     shown = "\n".join(step[-1] for step in steps)
@@ -99,7 +99,7 @@ async def test_tasks_are_stored_by_role_and_index(store: Metastore) -> None:
     queued, failed = TaskState.TASK_STATE_QUEUED, TaskState.TASK_STATE_FAILED
     first = statuses(("ps", 0, queued), ("worker", 0, queued), ("worker", 1, queued))
     await store.write(lambda tx: tx.save_tasks(one.uid, 1, first))
-    assert store.task_statuses(one.uid, 1) == first
+    assert await store.task_statuses(one.uid, 1) == first
 
     def save_again(tx: Transaction) -> bool:
         tx.save_tasks(one.uid, 1, first)
@@ -107,7 +107,11 @@ async def test_tasks_are_stored_by_role_and_index(store: Metastore) -> None:
 
     assert not await store.write(save_again)
     await store.write(lambda tx: tx.save_tasks(one.uid, 1, statuses(("worker", 1, failed))))
-    assert [each.state for each in store.task_statuses(one.uid, 1)] == [queued, queued, failed]
+    assert [each.state for each in await store.task_statuses(one.uid, 1)] == [
+        queued,
+        queued,
+        failed,
+    ]
 
     def both(tx: Transaction) -> list[TaskStatus]:
         tx.save_tasks(one.uid, 2, statuses(("worker", 0, failed), ("worker", 0, queued)))
@@ -124,28 +128,29 @@ async def test_tasks_are_listed_by_attempt_role_and_index(store: Metastore) -> N
         found = [("w", index, failed if index % 2 else done) for index in range(12)]
         await store.write(saving_tasks(one.uid, number, statuses(*found, ("a", 0, done))))
 
-    def listed(number: int | None, text: str = "", limit: int = 5) -> list[str]:
+    async def listed(number: int | None, text: str = "", limit: int = 5) -> list[str]:
         names, after = [], None
         while True:
             chosen = parse_filter(text, TASK_FIELDS)
-            page = store.list_tasks(one.uid, number, filter=chosen, after=after, limit=limit)
+            page = await store.list_tasks(one.uid, number, filter=chosen, after=after, limit=limit)
             names += [Task.FromString(raw).name for raw in page.items]
             after = page.next
             if after is None:
                 return [name.removeprefix("teams/red/experiments/one/") for name in names]
 
-    assert listed(1)[:3] == [
+    assert (await listed(1))[:3] == [
         "attempts/1/tasks/a-0",
         "attempts/1/tasks/w-0",
         "attempts/1/tasks/w-1",
     ]
-    assert [name.rpartition("-")[2] for name in listed(2, "role = w")] == [*map(str, range(12))]
-    assert len(listed(None)) == 26
-    assert listed(None, "state = FAILED AND index < 3") == [
+    workers = await listed(2, "role = w")
+    assert [name.rpartition("-")[2] for name in workers] == [*map(str, range(12))]
+    assert len(await listed(None)) == 26
+    assert await listed(None, "state = FAILED AND index < 3") == [
         "attempts/1/tasks/w-1",
         "attempts/2/tasks/w-1",
     ]
-    assert listed(3) == []
+    assert await listed(3) == []
 
 
 async def test_clusters_are_published_by_name(store: Metastore) -> None:
@@ -154,14 +159,14 @@ async def test_clusters_are_published_by_name(store: Metastore) -> None:
     await store.write_unversioned(
         lambda tx: tx.save_cluster(Cluster(name="clusters/a", driver="y"))
     )
-    found = [Cluster.FromString(raw) for raw in store.list_clusters()]
+    found = [Cluster.FromString(raw) for raw in await store.list_clusters()]
     assert [(each.name, each.driver) for each in found] == [
         ("clusters/a", "y"),
         ("clusters/b", "x"),
     ]
-    assert store.get_cluster("clusters/b") == found[1].SerializeToString()
+    assert await store.get_cluster("clusters/b") == found[1].SerializeToString()
     await store.write_unversioned(lambda tx: tx.remove_cluster("clusters/b"))
-    assert store.get_cluster("clusters/b") is None
+    assert await store.get_cluster("clusters/b") is None
     assert store.revision == 0
 
 
@@ -170,10 +175,10 @@ async def test_old_changes_are_pruned_and_said_to_be(tmp_path: Path) -> None:
     store = await Metastore.open(tmp_path, change_limit=3)
     await insert(store, *(experiment() for _ in range(10)))
     await store.prune()
-    assert store.oldest_revision() == 7
-    assert [change.revision for change in store.changes_after(7, 100)] == [8, 9, 10]
+    assert await store.oldest_revision() == 7
+    assert [change.revision for change in await store.changes_after(7, 100)] == [8, 9, 10]
     with pytest.raises(OutOfRange) as caught:
-        store.changes_after(6, 100)
+        await store.changes_after(6, 100)
     assert caught.value.reason == "RESUME_TOKEN_EXPIRED"
     assert store.revision == 10
     await store.close()
@@ -189,8 +194,8 @@ async def test_pruning_by_age_takes_all_that_is_too_old(tmp_path: Path) -> None:
     await store.write(many)
     await insert(store, experiment())
     await store.prune()
-    assert store.oldest_revision() == 2
-    assert store.changes_after(2, 9) == []
+    assert await store.oldest_revision() == 2
+    assert await store.changes_after(2, 9) == []
     assert store.feed.after(1) is not None
     await store.close()
 
@@ -199,7 +204,7 @@ async def test_fresh_changes_and_requests_are_not_pruned(store: Metastore) -> No
     await insert(store, experiment())
     await store.write(lambda tx: tx.remember("p", "m", "r", b"h", "u"))
     await store.prune()
-    assert store.oldest_revision() == 0
+    assert await store.oldest_revision() == 0
     assert await store.write(lambda tx: tx.remembered("p", "m", "r")) is not None
 
     def yesterday(tx: Transaction) -> None:
@@ -208,7 +213,7 @@ async def test_fresh_changes_and_requests_are_not_pruned(store: Metastore) -> No
 
     await store.write(yesterday)
     await store.prune()
-    rows = store._reader.all("SELECT request_id FROM request")
+    rows = await store._reader.all("SELECT request_id FROM request")
     assert rows == [("r",)]
 
 
@@ -219,7 +224,7 @@ async def test_changes_come_in_whole_revisions(store: Metastore) -> None:
 
     for _ in range(4):
         await store.write(several)
-    assert [change.revision for change in store.changes_after(0, 2)] == [1, 1, 1]
-    assert [change.revision for change in store.changes_after(0, 7)] == [1, 1, 1, 2, 2, 2]
-    assert [change.revision for change in store.changes_after(0, 6)] == [1, 1, 1, 2, 2, 2]
-    assert len(store.changes_after(0, 12)) == 12
+    assert [change.revision for change in await store.changes_after(0, 2)] == [1, 1, 1]
+    assert [change.revision for change in await store.changes_after(0, 7)] == [1, 1, 1, 2, 2, 2]
+    assert [change.revision for change in await store.changes_after(0, 6)] == [1, 1, 1, 2, 2, 2]
+    assert len(await store.changes_after(0, 12)) == 12

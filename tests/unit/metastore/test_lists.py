@@ -51,6 +51,9 @@ class Shelf:
         self.store = self.loop.run_until_complete(Metastore.open(folder))
         self.loop.run_until_complete(insert(self.store, *self.all))
 
+    def pages(self, chosen: Filter | None, order: OrderBy, limit: int) -> list[Experiment]:
+        return self.loop.run_until_complete(pages(self.store, chosen, order, limit))
+
     def close(self) -> None:
         self.loop.run_until_complete(self.store.close())
         self.loop.close()
@@ -63,12 +66,16 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
     made.close()
 
 
-def pages(store: Metastore, chosen: Filter | None, order: OrderBy, limit: int) -> list[Experiment]:
+async def pages(
+    store: Metastore, chosen: Filter | None, order: OrderBy, limit: int
+) -> list[Experiment]:
     """All pages of a list; each within its limit."""
     found: list[Experiment] = []
     after: Key | None = None
     while True:
-        page = store.list_experiments("red", filter=chosen, order=order, after=after, limit=limit)
+        page = await store.list_experiments(
+            "red", filter=chosen, order=order, after=after, limit=limit
+        )
         assert len(page.items) <= limit
         found += map(Experiment.FromString, page.items)
         if page.next is None:
@@ -128,7 +135,7 @@ def test_sql_and_matches_agree(
     kept, queries.WINDOW = queries.WINDOW, window
     try:
         shelf.store._queries.experiments.cache_clear()
-        found = pages(shelf.store, chosen, order, limit)
+        found = shelf.pages(chosen, order, limit)
     finally:
         queries.WINDOW = kept
     assert [each.uid for each in found] == [each.uid for each in expected(shelf, chosen, order)]
@@ -137,18 +144,20 @@ def test_sql_and_matches_agree(
 def test_without_a_filter_the_last_page_is_full(shelf: Shelf) -> None:
     """No empty page follows a list that fits exactly."""
     count = len(expected(shelf, None, OrderBy()))
-    page = shelf.store.list_experiments(
-        "red", filter=None, order=OrderBy(), after=None, limit=count
+    page = shelf.loop.run_until_complete(
+        shelf.store.list_experiments("red", filter=None, order=OrderBy(), after=None, limit=count)
     )
     assert len(page.items) == count
     assert page.next is None
-    assert pages(shelf.store, None, OrderBy(), 1) == expected(shelf, None, OrderBy())
+    assert shelf.pages(None, OrderBy(), 1) == expected(shelf, None, OrderBy())
 
 
 def test_a_batch_leaves_out_what_is_not_there(shelf: Shelf) -> None:
     one = expected(shelf, None, OrderBy())[0]
     name = one.name.rpartition("/")[2]
-    found = shelf.store.batch_get_experiments("red", [name, "nobody"])
+    found = shelf.loop.run_until_complete(
+        shelf.store.batch_get_experiments("red", [name, "nobody"])
+    )
     assert {key: Experiment.FromString(body).uid for key, body in found.items()} == {name: one.uid}
 
 
@@ -159,10 +168,12 @@ async def test_a_page_ends_at_three_mebibytes(store: Metastore) -> None:
         big.message = "x" * 250_000
         await insert(store, big)
     for limit in (50, 1000):
-        page = store.list_experiments("red", filter=None, order=OrderBy(), after=None, limit=limit)
+        page = await store.list_experiments(
+            "red", filter=None, order=OrderBy(), after=None, limit=limit
+        )
         assert 0 < sum(map(len, page.items)) <= 3 << 20
         assert page.next is not None
-    assert len(pages(store, None, OrderBy(), 1000)) == 30
+    assert len(await pages(store, None, OrderBy(), 1000)) == 30
 
 
 async def test_an_unserved_filter_looks_at_a_bounded_window(
@@ -175,7 +186,9 @@ async def test_an_unserved_filter_looks_at_a_bounded_window(
     after: Key | None = None
     looks = 0
     while looks == 0 or after is not None:
-        page = store.list_experiments("red", filter=chosen, order=OrderBy(), after=after, limit=5)
+        page = await store.list_experiments(
+            "red", filter=chosen, order=OrderBy(), after=after, limit=5
+        )
         assert page.items == []
         after, looks = page.next, looks + 1
     assert looks == 3
@@ -204,7 +217,7 @@ async def test_pages_walk_the_index_that_serves_them(
     plan = store._queries.experiments(chosen, OrderBy(), resumed=resumed, wide=False)
     given = {"team": "red", "limit": 50, **numbered("a", [1, "u"]), **numbered("b", [1, "u"])}
     for query in filter(None, (plan.page, plan.window, plan.rest)):
-        steps = store._reader.all(f"EXPLAIN QUERY PLAN {query.sql}", query.parameters(given))
+        steps = await store._reader.all(f"EXPLAIN QUERY PLAN {query.sql}", query.parameters(given))
         shown = "\n".join(step[-1] for step in steps)
         assert SERVED[text] in shown, shown
         assert "SCAN" not in shown, shown
@@ -223,7 +236,9 @@ async def test_every_order_walks_its_index(store: Metastore, order_by: str) -> N
         plan = store._queries.experiments(chosen, order, resumed=True, wide=False)
         given = {"team": "red", "limit": 50, **numbered("a", [1, "u"]), **numbered("b", [1, "u"])}
         for query in filter(None, (plan.page, plan.window)):
-            steps = store._reader.all(f"EXPLAIN QUERY PLAN {query.sql}", query.parameters(given))
+            steps = await store._reader.all(
+                f"EXPLAIN QUERY PLAN {query.sql}", query.parameters(given)
+            )
             shown = "\n".join(step[-1] for step in steps)
             assert "SCAN" not in shown, shown
             assert "TEMP B-TREE" not in shown, shown

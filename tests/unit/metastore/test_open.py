@@ -69,7 +69,7 @@ async def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None
     assert store.revision == store.feed.revision == store.feed.floor == 3
     assert store.feed.after(3) == []
     assert store.feed.after(2) is None
-    assert [change.revision for change in store.changes_after(1, 9)] == [2, 3]
+    assert [change.revision for change in await store.changes_after(1, 9)] == [2, 3]
     await insert(store, experiment())
     assert store.revision == 4
     await store.close()
@@ -215,8 +215,8 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     acknowledged = write_until_killed(tmp_path / "data")
     store = await Metastore.open(tmp_path / "data")
     for number in acknowledged:
-        assert store.get_experiment("red", f"n{number}") is not None
-    changes = store.changes_after(0, 1_000_000)
+        assert await store.get_experiment("red", f"n{number}") is not None
+    changes = await store.changes_after(0, 1_000_000)
     assert len(changes) == store.revision >= len(acknowledged)
     await store.close()
 

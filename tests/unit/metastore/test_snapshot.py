@@ -17,10 +17,10 @@ from .conftest import experiment, insert, set_state
 STATES = (api.EXPERIMENT_STATE_QUEUED, api.EXPERIMENT_STATE_RUNNING, api.EXPERIMENT_STATE_FAILED)
 
 
-def state_at(store: Metastore, revision: int, team: str) -> dict[str, bytes]:
+async def state_at(store: Metastore, revision: int, team: str) -> dict[str, bytes]:
     """What there was at a revision, by the change log."""
     found: dict[str, bytes] = {}
-    for change in store.changes_after(0, 1_000_000):
+    for change in await store.changes_after(0, 1_000_000):
         if change.revision <= revision and change.team == team:
             if change.after is None:
                 found.pop(change.uid, None)
@@ -58,7 +58,7 @@ async def test_it_is_of_one_revision_whatever_changes_meanwhile(
         await change_something()
     chosen = parse_filter(text, EXPERIMENT_FIELDS)
     taken = store.snapshot("red", chosen)
-    expected = state_at(store, taken.revision, "red")
+    expected = await state_at(store, taken.revision, "red")
     items = []
     async for item in taken.items:
         items.append(item)
@@ -75,11 +75,11 @@ async def test_too_slow_a_reader_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(snapshot, "ROWS", 2)
     store = await Metastore.open(tmp_path, change_retention=timedelta(0))
     await insert(store, *(experiment() for _ in range(8)))
-    items = iter(store.snapshot("red", None).items)
-    next(items)
+    items = aiter(store.snapshot("red", None).items)
+    await anext(items)
     await insert(store, experiment())
     await store.prune()
     with pytest.raises(OutOfRange) as caught:
-        list(items)
+        [each async for each in items]
     assert caught.value.reason == "RESUME_TOKEN_EXPIRED"
     await store.close()

@@ -21,10 +21,10 @@ from .conftest import experiment, insert, inserting, set_state
 async def test_a_read_sees_the_write_that_was_awaited(store: Metastore) -> None:
     one = experiment("one", color="blue")
     await insert(store, one)
-    raw = store.get_experiment("red", "one")
+    raw = await store.get_experiment("red", "one")
     assert raw is not None
     assert Experiment.FromString(raw) == one
-    assert store.get_experiment_by_uid(one.uid) == raw
+    assert await store.get_experiment_by_uid(one.uid) == raw
     assert one.etag == "1"
     assert one.HasField("create_time")
     assert one.create_time == one.update_time
@@ -50,7 +50,7 @@ async def test_revisions_have_no_holes_where_mutations_fail(store: Metastore) ->
     assert all(isinstance(each, KeyError) for each in results[1::3])
     assert results[::3] == [None] * 20
     assert [int(each.etag, 16) for each in good] == list(range(1, 21))
-    changes = store.changes_after(0, 1000)
+    changes = await store.changes_after(0, 1000)
     assert [change.revision for change in changes] == list(range(1, 21))
     assert store.feed.after(0) == changes
     assert store.revision == 20
@@ -79,7 +79,7 @@ async def test_saving_what_is_stored_changes_nothing(store: Metastore) -> None:
     one.message = "new"
     await store.write(lambda tx: tx.save_experiment(one))
     assert (one.etag, store.revision) == ("2", 2)
-    change = store.changes_after(1, 10)[0]
+    change = (await store.changes_after(1, 10))[0]
     assert change.before is not None
     assert Experiment.FromString(change.before).message == ""
     assert change.after == one.SerializeToString(deterministic=True)
@@ -100,7 +100,7 @@ async def test_a_mutation_sees_its_own_writes(store: Metastore) -> None:
         return [again.message]
 
     assert await store.write(mutate) == ["second"]
-    assert [change.ordinal for change in store.changes_after(0, 9)] == [0, 1]
+    assert [change.ordinal for change in await store.changes_after(0, 9)] == [0, 1]
 
 
 async def test_saving_what_is_not_there_is_not_found(store: Metastore) -> None:
@@ -114,8 +114,8 @@ async def test_deleting_leaves_nothing_but_the_change(store: Metastore, tmp_path
     await insert(store, one)
     await store.write(lambda tx: tx.add_event(one.uid, ExperimentEvent(type="Created")))
     await store.write(lambda tx: tx.delete_experiment(one.uid))
-    assert store.get_experiment("red", "one") is None
-    assert store.changes_after(2, 9)[0].after is None
+    assert await store.get_experiment("red", "one") is None
+    assert (await store.changes_after(2, 9))[0].after is None
     await store.write(lambda tx: tx.delete_experiment(one.uid))
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "metastore.db")) as raw:
         for table in ("experiment", "label", "event", "attempt", "task"):
@@ -139,9 +139,9 @@ async def test_events_are_numbered_without_holes(store: Metastore) -> None:
 
     for _ in range(3):
         await store.write(two_events)
-    page = store.list_events(one.uid, after=0, limit=4)
+    page = await store.list_events(one.uid, after=0, limit=4)
     assert page.next == [4]
-    rest = store.list_events(one.uid, after=4, limit=4)
+    rest = await store.list_events(one.uid, after=4, limit=4)
     assert rest.next is None
     events = [ExperimentEvent.FromString(raw) for raw in (*page.items, *rest.items)]
     assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6]
@@ -165,7 +165,7 @@ async def test_a_fence_stops_the_former_leader(store: Metastore) -> None:
     await store.write_unversioned(
         lambda tx: tx.renew_lease("local", newer), fence=Fence("local", newer)
     )
-    held = store.lease("local")
+    held = await store.lease("local")
     assert held is not None
     assert (held.holder, held.epoch, held.renewals) == ("b", newer, 2)
     await store.write_unversioned(lambda tx: tx.release_lease("local", newer))
@@ -199,12 +199,12 @@ async def test_cancelled_callers_leave_whole_writes_or_none(store: Metastore) ->
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(each, asyncio.CancelledError) for each in results[::2])
     assert results[1::2] == [None] * 25
-    assert store.revision == len(store.changes_after(0, 1000)) == 25
+    assert store.revision == len(await store.changes_after(0, 1000)) == 25
     running = asyncio.ensure_future(insert(store, experiment("late")))
     await asyncio.sleep(0)
     running.cancel()
     await insert(store, experiment("after"))
-    assert store.get_experiment("red", "after") is not None
+    assert await store.get_experiment("red", "after") is not None
 
 
 async def test_close_carries_out_what_was_submitted(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_close_carries_out_what_was_submitted(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         await insert(store, experiment())
     with pytest.raises(Unavailable):
-        store.get_experiment("red", "x")
+        await store.get_experiment("red", "x")
     again = await Metastore.open(tmp_path)
     assert again.revision == 600
     await again.close()
@@ -248,7 +248,7 @@ async def test_a_full_disk_fails_the_group_and_nothing_else(
         "METASTORE_UNAVAILABLE"
     }
     assert store.revision == 1
-    assert store.changes_after(1, 10) == []
+    assert await store.changes_after(1, 10) == []
     await insert(store, experiment("second"))
     assert store.revision == 2
 
@@ -287,9 +287,9 @@ async def test_writes_beside_readers_keep_the_log_small(store: Metastore, tmp_pa
     one.spec.task_groups.add(command="x" * 100_000)
     for number in range(200):
         await set_state(store, one.uid, api.EXPERIMENT_STATE_RUNNING, f"{number}" + "y" * 50_000)
-        store.get_experiment("red", "one")
-        store.changes_after(0, 1)
-        next(iter(store.snapshot("red", None).items))
+        await store.get_experiment("red", "one")
+        await store.changes_after(0, 1)
+        await anext(aiter(store.snapshot("red", None).items))
     assert (tmp_path / "data" / "metastore.db-wal").stat().st_size < 12 << 20
 
 
