@@ -50,7 +50,8 @@ class Caretaker:
                 state = api.EXPERIMENT_STATE_CANCELLED
                 await self._end(uid, state, experiment.reason, experiment.message)
         elif experiment.state == api.EXPERIMENT_STATE_QUEUED:
-            waits = queue_time_left(experiment, micros(experiment.create_time))
+            since = micros(experiment.create_time)
+            waits = queue_time_left(experiment, since, self._store.clock())
             if not rows and waits <= 0:
                 message = queue_timeout_message(experiment)
                 await self._end(uid, api.EXPERIMENT_STATE_FAILED, reasons.QUEUE_TIMEOUT, message)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -144,11 +143,12 @@ class ClusterController:
         try:
             backoff = FIRST_BACKOFF
             caretaker = Caretaker(self._parts.store, self._parts.journals, fence)
+            time = asyncio.get_running_loop().time
             while True:
-                began = time.monotonic()
+                began = time()
                 await self._lead_until_failure(fence)
                 self.ready.set()
-                if time.monotonic() - began > LAST_BACKOFF:
+                if time() - began > LAST_BACKOFF:
                     backoff = FIRST_BACKOFF
                 await self._attend_waiting(caretaker, backoff)
                 backoff = min(backoff * 2, LAST_BACKOFF)
@@ -171,12 +171,13 @@ class ClusterController:
 
     async def _attend_waiting(self, caretaker: Caretaker, seconds: float) -> None:
         """Waits; experiments get what needs no driver, and new ones are told why they wait."""
-        until = time.monotonic() + seconds
+        time = asyncio.get_running_loop().time
+        until = time() + seconds
         try:
             await caretaker.attend(await self._parts.store.unsettled(self.name))
         except Unavailable as error:
             _log.warning("cluster.attend", cluster=self.name, error=error.message)
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time()) > 0:
             await asyncio.sleep(min(left, EXPLAIN_EVERY))
             waiting, self._waiting = self._waiting, set()
             if not waiting:

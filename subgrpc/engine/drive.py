@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from subgrpc import reasons
@@ -117,7 +116,7 @@ async def _apply(
         experiment,
         await context.store.task_statuses(uid, number),
         observation,
-        now=timestamp(time.time_ns() // 1000),
+        now=timestamp(context.store.clock()),
         stopping=row.stopping,
     )
     if not (step.ended or step.tasks or step.experiment != experiment):

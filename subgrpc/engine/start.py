@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TypeAlias
 
 import structlog
@@ -27,7 +26,7 @@ async def start_or_wait(
     context: Context, experiment: Experiment, previous: AttemptRow | None
 ) -> None:
     """Starts the next attempt of a QUEUED experiment that has none under way, when it is time."""
-    wait = _backoff_left(experiment, previous)
+    wait = _backoff_left(experiment, previous, context.store.clock())
     if wait > 0:
         context.queue.add_later(experiment.uid, wait)
         return
@@ -127,18 +126,18 @@ def end_idle(
 
 def queue_timeout_over(context: Context, experiment: Experiment, since: int) -> bool:
     """Whether it has waited too long since `since` (µs); else it is looked at again in time."""
-    left = queue_time_left(experiment, since)
+    left = queue_time_left(experiment, since, context.store.clock())
     if 0 < left < math.inf:
         context.queue.add_later(experiment.uid, left)
     return left <= 0
 
 
-def queue_time_left(experiment: Experiment, since: int) -> float:
+def queue_time_left(experiment: Experiment, since: int, now: int) -> float:
     """Seconds for which it may wait on, if it waits since `since` (µs)."""
     if not experiment.spec.HasField("queue_timeout"):
         return math.inf
     limit = experiment.spec.queue_timeout.ToTimedelta().total_seconds()
-    return since / 1e6 + limit - time.time()
+    return (since - now) / 1e6 + limit
 
 
 def queue_timeout_message(experiment: Experiment) -> str:
@@ -161,12 +160,12 @@ async def _submit(context: Context, experiment: Experiment, row: AttemptRow) -> 
     return None
 
 
-def _backoff_left(experiment: Experiment, previous: AttemptRow | None) -> float:
+def _backoff_left(experiment: Experiment, previous: AttemptRow | None, now: int) -> float:
     """Seconds until the next attempt may start, by the retry policy."""
     if previous is None or previous.end_time is None:
         return 0.0
     backoff = lifecycle.backoff(experiment.spec.retry_policy, previous.number)
-    return previous.end_time / 1e6 + backoff.total_seconds() - time.time()
+    return (previous.end_time - now) / 1e6 + backoff.total_seconds()
 
 
 def _refusal(error: Exception) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -46,12 +46,17 @@ from subgrpc.v1.types_pb2 import TaskStatus
 T = TypeVar("T")
 
 
+def _wall_clock() -> int:
+    return time.time_ns() // 1_000
+
+
 class Metastore:
     """An open metastore. Every method may raise Unavailable, reason METASTORE_UNAVAILABLE.
 
     Attributes:
         identity: who this control plane is.
         feed: the newest changes, and how to wait for the next.
+        clock: the time in µs since the epoch, for all that is stored and compared with it.
     """
 
     def __init__(
@@ -65,8 +70,10 @@ class Metastore:
         feed_size: int,
         change_retention: timedelta,
         change_limit: int,
+        clock: Callable[[], int],
     ) -> None:
         """For `open`, on the event loop."""
+        self.clock = clock
         self._lock = lock
         self._reader = opened.reader
         self._statements = statements
@@ -76,7 +83,7 @@ class Metastore:
         self._listing = Listing(opened.reader, statements, self._queries)
         self._retention = change_retention // timedelta(microseconds=1)
         self._change_limit = change_limit
-        self._writer = Writer(opened.writer, statements, self.feed.publish)
+        self._writer = Writer(opened.writer, statements, self.feed.publish, clock)
 
     @classmethod
     async def open(
@@ -86,6 +93,7 @@ class Metastore:
         feed_size: int = 10_000,
         change_retention: timedelta = timedelta(hours=24),
         change_limit: int = 1_000_000,
+        clock: Callable[[], int] = _wall_clock,
     ) -> Metastore:
         """Opens the metastore of a data folder, which is locked until `close`.
 
@@ -96,6 +104,7 @@ class Metastore:
             feed_size: how many changes are kept in memory.
             change_retention: for how long changes are kept in the database.
             change_limit: how many revisions back they are kept, whichever is less.
+            clock: the time in µs since the epoch.
 
         Raises:
             FailedPrecondition: DATA_DIR_LOCKED (metadata `pid`), DATA_DIR_UNUSABLE,
@@ -118,6 +127,7 @@ class Metastore:
                 feed_size=feed_size,
                 change_retention=change_retention,
                 change_limit=change_limit,
+                clock=clock,
             )
             undo.pop_all()
         return store
@@ -152,7 +162,7 @@ class Metastore:
 
     async def prune(self) -> None:
         """Removes changes and request ids that are too old, in batches that let others write."""
-        now = time.time_ns() // 1_000
+        now = self.clock()
         too_old, too_far = now - self._retention, self.revision - self._change_limit
         while await self.write_unversioned(lambda tx: prune_changes(tx, too_old, too_far)):
             pass

@@ -12,7 +12,6 @@ import contextlib
 import copy
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -48,7 +47,13 @@ class _Outcome(NamedTuple):
 class Writer:
     """Runs mutations in the order in which they were submitted."""
 
-    def __init__(self, database: WriteDatabase, statements: Statements, publish: Publish) -> None:
+    def __init__(
+        self,
+        database: WriteDatabase,
+        statements: Statements,
+        publish: Publish,
+        clock: Callable[[], int],
+    ) -> None:
         """Starts the thread.
 
         Args:
@@ -56,7 +61,9 @@ class Writer:
             statements: for the transactions.
             publish: called on the event loop after each commit that made revisions, with the
                 last of them and the changes, before its callers go on.
+            clock: the time of transactions, in µs.
         """
+        self._clock = clock
         self._database = database
         self._statements = statements
         self._publish = publish
@@ -147,8 +154,7 @@ class Writer:
         revision = revisions.next() if job.versioned else 0
         database.savepoint()
         try:
-            now = time.time_ns() // 1_000
-            transaction = Transaction(database, self._statements, revision, now)
+            transaction = Transaction(database, self._statements, revision, self._clock())
             if job.fence is not None:
                 transaction.check_fence(job.fence)
             result = job.mutation(transaction)
