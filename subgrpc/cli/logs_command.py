@@ -19,6 +19,7 @@ from subgrpc.cli.options import (
     name_argument,
     output_option,
 )
+from subgrpc.errors import NotFound
 
 if TYPE_CHECKING:
     from subgrpc.client import Client
@@ -33,9 +34,15 @@ if TYPE_CHECKING:
     "--task",
     metavar="ROLE/INDEX",
     shell_complete=complete.tasks,
-    help="Only this task, of the latest attempt or of --attempt.",
+    help="Only this task, of the latest attempt unless --attempt or --since-attempt says another.",
 )
-@click.option("--attempt", type=click.IntRange(1), help="Only this attempt.")
+@click.option("--attempt", type=click.IntRange(1), metavar="N", help="Only this attempt.")
+@click.option(
+    "--since-attempt",
+    type=click.IntRange(1),
+    metavar="N",
+    help="This attempt and all after it; with -f also those that are still to come.",
+)
 @click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this stream.")
 @click.option(
     "--prefix/--no-prefix",
@@ -44,13 +51,17 @@ if TYPE_CHECKING:
 )
 @output_option
 @connection_options
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     connection: Connection,
     name: str,
     follow: bool,
     tail: int | None,
     task: str | None,
     attempt: int | None,
+    since_attempt: int | None,
     stream: str | None,
     prefix: bool | None,
     form: str,
@@ -68,15 +79,20 @@ def command(
     """
     from subgrpc.v1.types_pb2 import LogStream
 
+    if attempt is not None and since_attempt is not None:
+        raise click.UsageError("Give --attempt or --since-attempt, not both.", ctx)
+    if "/attempts/" in name and (task or attempt or since_attempt):
+        raise click.UsageError(f"{name} says already of which attempt or task.", ctx)
     with connection.open() as client:
-        target, several = _target(client, full_name(name), task, attempt)
+        target, several = _target(client, full_name(name), task, attempt or since_attempt)
         if form == "name":
-            _print_tasks(client, target)
+            _print_tasks(client, target, since_attempt or 0)
             return
         frames = client.follow_logs(
             target,
             follow=follow,
             tail_lines=tail,
+            later_attempts=since_attempt is not None,
             stream=LogStream.Value(f"LOG_STREAM_{(stream or 'unspecified').upper()}"),
             text=form in ("json", "yaml"),
             **note_loss(),
@@ -101,12 +117,19 @@ def _print(form: str, frame: StreamLogsResponse) -> None:
     sys.stdout.flush()
 
 
-def _print_tasks(client: Client, target: str) -> None:
-    if "/tasks/" in target:
-        click.echo(target)
-        return
-    parent = target if "/attempts/" in target else f"{target}/attempts/-"
-    TASKS.print_list("name", list(client.list_tasks(parent)))
+def _print_tasks(client: Client, target: str, since: int) -> None:
+    """Prints the names of the tasks whose output would be printed."""
+    wanted, _, task = target.partition("/tasks/")
+    experiment, _, attempt = wanted.partition("/attempts/")
+    parent = f"{experiment}/attempts/{attempt if attempt and not since else '-'}"
+    found = [
+        each
+        for each in client.list_tasks(parent)
+        if each.attempt >= since and task in ("", each.name.rpartition("/")[2])
+    ]
+    if attempt and not found:
+        raise NotFound(f"there is no {target}", reason="TASK_NOT_FOUND")
+    TASKS.print_list("name", found)
 
 
 def _target(client: Client, name: str, task: str | None, attempt: int | None) -> tuple[str, bool]:

@@ -155,6 +155,7 @@ class ExperimentHandle:
         tail_lines: int | None = None,
         stream: Literal["stdout", "stderr"] | None = None,
         attempt: int | None = None,
+        since_attempt: int | None = None,
         task: str = "",
         text: bool = True,
         resume_token: str = "",
@@ -167,13 +168,17 @@ class ExperimentHandle:
             follow=follow,
             tail_lines=tail_lines,
             stream=stream,
-            attempt=attempt or (self.experiment.attempt or 1 if task else None),
+            attempt=self._latest() if task and not (attempt or since_attempt) else attempt,
+            since_attempt=since_attempt,
             task=task,
             text=text,
             resume_token=resume_token,
             patience=patience,
             on_gap=on_gap,
         )
+
+    def _latest(self) -> int:
+        return self.experiment.attempt or 1
 
     def wait(
         self,

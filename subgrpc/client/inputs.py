@@ -44,6 +44,20 @@ def full_name(name: str, parent: str = names.team_name(names.DEFAULT_TEAM)) -> s
     return name if "/" in name else f"{parent}/experiments/{name}"
 
 
+def log_target(name: str, attempt: int | None, since_attempt: int | None, task: str) -> str:
+    """The resource name of what logs are asked of: an experiment, an attempt or a task.
+
+    Raises:
+        InvalidArgument: both attempts are given.
+    """
+    if attempt is not None and since_attempt is not None:
+        raise _refused("since_attempt", "give either attempt or since_attempt")
+    target, first = full_name(name), since_attempt if attempt is None else attempt
+    if first is not None or task:
+        target = names.attempt_name(target, 1 if first is None else first)
+    return f"{target}/tasks/{task}" if task else target
+
+
 def build(
     spec: SpecLike | None,
     command: Command | None,

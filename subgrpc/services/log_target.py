@@ -25,7 +25,8 @@ class Target:
     Attributes:
         uid: the experiment's uid.
         name: the experiment's name.
-        attempt: only this attempt; 0: all.
+        attempt: only this attempt; 0: all from `first`.
+        first: the first attempt that is asked for.
         task: only this task, "role-index"; empty: all.
         stream: only this stream; 0: both.
         text: whether the format is TEXT.
@@ -36,6 +37,7 @@ class Target:
     uid: str
     name: str
     attempt: int
+    first: int
     task: str
     stream: int
     text: bool
@@ -56,7 +58,9 @@ async def find_target(request: StreamLogsRequest, metastore: Metastore) -> Targe
     if stored is None:
         raise NotFound(f"there is no experiment {name}", reason="EXPERIMENT_NOT_FOUND")
     experiment = Experiment.FromString(stored)
-    attempt = _attempt(rest[0], experiment) if rest else 0
+    later = request.later_attempts
+    first = _attempt(rest[0], experiment, certain=1 if later else 0) if rest else 1
+    attempt = first if rest and not later else 0
     task = rest[1] if len(rest) > 1 else ""
     if task and not _has_task(experiment, task):
         raise NotFound(f"{name} has no task {task!r}", reason="TASK_NOT_FOUND")
@@ -64,7 +68,15 @@ async def find_target(request: StreamLogsRequest, metastore: Metastore) -> Targe
     parts = (experiment.uid, attempt, task, int(request.stream), text)
     fingerprint = hashlib.sha256(repr(parts).encode()).digest()
     return Target(
-        experiment.uid, name, attempt, task, request.stream, text, experiment.attempt, fingerprint
+        experiment.uid,
+        name,
+        attempt,
+        first,
+        task,
+        request.stream,
+        text,
+        experiment.attempt,
+        fingerprint,
     )
 
 
@@ -78,13 +90,20 @@ def _segments(name: str) -> list[str]:
     raise InvalidArgument(violations=[FieldViolation("name", text, "RESOURCE_NAME")])
 
 
-def _attempt(segment: str, experiment: Experiment) -> int:
+def _attempt(segment: str, experiment: Experiment, *, certain: int) -> int:
+    # All from the first on can be asked for before there is one: it is certain to come.
     # An attempt's number has at most 10 digits: int() of thousands would be refused.
     number = int(segment) if len(segment) <= 10 else 0
-    if not 1 <= number <= experiment.attempt or segment != str(number):
-        text = f"{experiment.name} has no attempt {segment[:20]}"
+    if not 1 <= number <= max(experiment.attempt, certain) or segment != str(number):
+        text = f"{experiment.name} has no attempt {segment[:20]}{_latest(experiment)}"
         raise NotFound(text, reason="ATTEMPT_NOT_FOUND")
     return number
+
+
+def _latest(experiment: Experiment) -> str:
+    if not experiment.attempt:
+        return ": its first has not started yet"
+    return f": its latest is {experiment.attempt}"
 
 
 def _has_task(experiment: Experiment, task: str) -> bool:

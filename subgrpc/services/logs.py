@@ -196,7 +196,8 @@ class _Follower:
         if self._target.attempt:
             return 0 if self._cursor.attempt else self._target.attempt
         last = experiment.attempt if self._follow else self._target.latest
-        return self._cursor.attempt + 1 if self._cursor.attempt < last else 0
+        following = max(self._cursor.attempt + 1, self._target.first)
+        return following if following <= last else 0
 
     def _is_over(self, experiment: Experiment) -> bool:
         """Whether, after the attempt that was read last, no more output will come."""

@@ -1021,6 +1021,7 @@ class StreamLogsRequest(_message.Message):
     TAIL_LINES_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    LATER_ATTEMPTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """An experiment (all its attempts, in order), an attempt, or a task."""
     stream: _types_pb2.LogStream.ValueType
@@ -1037,6 +1038,10 @@ class StreamLogsRequest(_message.Message):
     """The token of a frame: go on behind it. Empty: from the start."""
     format: Global___LogFormat.ValueType
     """How output is sent. Unset: TEXT."""
+    later_attempts: _builtins.bool
+    """Of an attempt or a task: go on with the attempts after it, those that are
+    still to come included. Of an experiment these are sent anyway.
+    """
     def __init__(
         self,
         *,
@@ -1046,10 +1051,11 @@ class StreamLogsRequest(_message.Message):
         tail_lines: _builtins.int | None = ...,
         resume_token: _builtins.str = ...,
         format: Global___LogFormat.ValueType = ...,
+        later_attempts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines", "tail_lines", b"tail_lines"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines", "follow", b"follow", "format", b"format", "name", b"name", "resume_token", b"resume_token", "stream", b"stream", "tail_lines", b"tail_lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines", "follow", b"follow", "format", b"format", "later_attempts", b"later_attempts", "name", b"name", "resume_token", b"resume_token", "stream", b"stream", "tail_lines", b"tail_lines"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tail_lines: _TypeAlias = _typing.Literal["tail_lines"]  # noqa: Y015
     _WhichOneofArgType__tail_lines: _TypeAlias = _typing.Literal["_tail_lines", b"_tail_lines"]  # noqa: Y015

@@ -114,11 +114,21 @@ def test_a_failed_experiment_says_what_to_type_next(shared: Cli, here: Here, fai
 
 def test_watch_shows_every_state_once_and_ends_with_what_it_watches(shared: Cli) -> None:
     """One line of JSON for each change."""
+    go = shared.folder / "go"
+    words = ["sh", "-c", f"until test -e '{go}'; do sleep 0.05; done"]
     watch = shared.start("watch", "--filter", "labels.w = x", "--until-ended", "-o", "json")
-    shared("run", "-q", "--name", "watched", "-l", "w=x", "--", "true", code=0)
-    out, told = watch.communicate(timeout=30)
+    assert watch.stdout is not None
+    shared("run", "-d", "--name", "watched", "-l", "w=x", "--", *words, code=0)
+    lines = [watch.stdout.readline()]
+    # However late the watcher came: it ends no sooner than this has been seen.
+    while b"_RUNNING" not in lines[-1]:
+        assert lines[-1], "the watch has ended"
+        lines.append(watch.stdout.readline())
+    go.touch()
+    rest, told = watch.communicate(timeout=30)
     assert watch.returncode == 0, told
-    states = [json.loads(line)["experiment"]["state"] for line in out.splitlines()]
+    lines += rest.splitlines()
+    states = [json.loads(line)["experiment"]["state"] for line in lines]
     short = [each.removeprefix("EXPERIMENT_STATE_") for each in states]
     assert short[-1] == "SUCCEEDED"
     assert list(dict.fromkeys(short))[-2:] == ["RUNNING", "SUCCEEDED"]

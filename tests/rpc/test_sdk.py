@@ -73,7 +73,14 @@ async def test_an_experiment_from_its_creation_to_its_end(
     assert await either(lambda _: made.tasks(attempt=1)) == [task]
     events = await either(lambda _: made.events())
     assert [each.sequence for each in events] == list(range(1, len(events) + 1))
-    for options in ({}, {"follow": True}, {"task": "main-0"}, {"stream": "stdout"}):
+    for options in (
+        {},
+        {"follow": True},
+        {"task": "main-0"},
+        {"stream": "stdout"},
+        {"since_attempt": 1},
+        {"since_attempt": 1, "task": "main-0"},
+    ):
         chunks = await either(lambda _, options=options: made.logs(**options))
         assert "".join(each.text for each in chunks) == "epoch 1\n"
     changes = await either(lambda _: made.watch())
@@ -143,6 +150,10 @@ async def test_mistakes_are_told_with_reason_and_fields(either: Either) -> None:
     ):
         with pytest.raises(NotFound):
             await either(use)
+    with pytest.raises(NotFound, match="has no attempt 9"):
+        await either(lambda c: c.experiments.logs("x", since_attempt=9))
+    with pytest.raises(InvalidArgument, match="either attempt or since_attempt"):
+        await either(lambda c: c.experiments.logs("x", attempt=1, since_attempt=1))
 
 
 async def test_what_is_only_checked_is_not_created(either: Either) -> None:

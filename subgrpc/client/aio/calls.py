@@ -31,6 +31,7 @@ class AsyncCalls(AsyncUnaryCalls):
         follow: bool = True,
         stream: LogStream.ValueType = LogStream.LOG_STREAM_UNSPECIFIED,
         tail_lines: int | None = None,
+        later_attempts: bool = False,
         text: bool = False,
         resume_token: str = "",
         patience: float = PATIENCE,
@@ -47,6 +48,7 @@ class AsyncCalls(AsyncUnaryCalls):
             follow: go on until it has ended; else stop at what is there now.
             stream: only this one; by default both.
             tail_lines: start with about the last so many lines of the latest attempt.
+            later_attempts: of an attempt or a task: go on with the attempts after it.
             text: chunks as `text` instead of `data`.
             resume_token: of a frame received earlier by the same request.
             patience: as in `AsyncStream`.
@@ -60,6 +62,7 @@ class AsyncCalls(AsyncUnaryCalls):
             stream=stream,
             follow=follow,
             tail_lines=tail_lines,
+            later_attempts=later_attempts,
             format=v1.LogFormat.LOG_FORMAT_TEXT if text else v1.LogFormat.LOG_FORMAT_BYTES,
         )
 

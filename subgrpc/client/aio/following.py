@@ -17,7 +17,7 @@ from subgrpc.client.aio.handle import (
     AsyncLogs,
 )
 from subgrpc.client.aio.waiting import timed_out, wait
-from subgrpc.client.inputs import full_name
+from subgrpc.client.inputs import full_name, log_target
 from subgrpc.client.printing import Printer
 from subgrpc.client.resume import PATIENCE
 from subgrpc.client.states import has_many_tasks
@@ -92,6 +92,7 @@ class AsyncFollowing(ABC):
         tail_lines: int | None = None,
         stream: Literal["stdout", "stderr"] | None = None,
         attempt: int | None = None,
+        since_attempt: int | None = None,
         task: str = "",
         text: bool = True,
         resume_token: str = "",
@@ -109,7 +110,8 @@ class AsyncFollowing(ABC):
             tail_lines: start with about the last so many lines of the latest attempt.
             stream: only this one; by default both.
             attempt: only this one.
-            task: only this one of `attempt` (else of the first), such as `worker-0`.
+            since_attempt: this one and all after it.
+            task: only this one of the attempts asked for (else of the first), such as `worker-0`.
             text: chunks have `text`, what is not UTF-8 replaced; else `data`, byte for byte.
             resume_token: the `resume_token` of earlier logs of the same arguments.
             patience: seconds for which it tries to reach a server again.
@@ -118,16 +120,13 @@ class AsyncFollowing(ABC):
             on_gap: called for output that the backend lost; by default it is logged as a warning.
 
         Raises:
+            InvalidArgument: both `attempt` and `since_attempt` are given.
             NotFound: while iterating: there is no such experiment, attempt or task.
             Unavailable: while iterating: no server could be reached for `patience`.
         """
-        target = full_name(name)
-        if attempt is not None or task:
-            target = names.attempt_name(target, attempt or 1)
-        if task:
-            target = f"{target}/tasks/{task}"
         frames = self._calls.follow_logs(
-            target,
+            log_target(name, attempt, since_attempt, task),
+            later_attempts=since_attempt is not None,
             follow=follow,
             stream=LogStream.Value(f"LOG_STREAM_{(stream or 'unspecified').upper()}"),
             tail_lines=tail_lines,

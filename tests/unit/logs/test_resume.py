@@ -135,11 +135,12 @@ def content(chunk: LogChunk) -> bytes:
 
 
 def expected(
-    pieces: list[Piece], text: bool, attempt: int, task: str, stream: int
+    pieces: list[Piece], text: bool, attempt: int, task: str, stream: int, later: bool = False
 ) -> dict[tuple[int, str, int], bytes]:
     found: dict[tuple[int, str, int], bytes] = {}
     for of, of_task, of_stream, piece in pieces:
-        if attempt in (0, of) and task in ("", of_task) and stream in (0, of_stream):
+        wanted = attempt in (0, of) or (later and of > attempt)
+        if wanted and task in ("", of_task) and stream in (0, of_stream):
             key = (of, of_task, of_stream)
             found[key] = found.get(key, b"") + piece
     if text:
@@ -154,25 +155,49 @@ def expected(
     st.sampled_from(["", *TASKS]),
     st.sampled_from([0, 1, 2]),
     st.booleans(),
+    st.booleans(),
     st.sampled_from([64, 100_000, 64 << 20]),
 )
-@example([(1, "main-0", 1, b"\xff" * 65536)], LogFormat.LOG_FORMAT_TEXT, "", 0, False, 64 << 20)
+@example(
+    [(1, "main-0", 1, b"\xff" * 65536)], LogFormat.LOG_FORMAT_TEXT, "", 0, False, False, 64 << 20
+)
 def test_every_token_gives_exactly_the_rest(
-    pieces: list[Piece], log_format: int, task: str, stream: int, follow: bool, size: int
+    pieces: list[Piece],
+    log_format: int,
+    task: str,
+    stream: int,
+    follow: bool,
+    later: bool,
+    size: int,
 ) -> None:
-    """Whole, the stream is what was written, or that as text; cut anywhere, it goes on there."""
-    asyncio.run(_check_resume(pieces, log_format, task, stream, follow, size))
+    """Whole, the stream is what was written, or that as text; cut anywhere, it goes on there.
+
+    So is that of one attempt, or of one and all after it, or of one task in these.
+    """
+    attempt = pieces[0][0] if pieces and (task or later) else 0
+    name = NAME
+    if attempt:
+        name += f"/attempts/{attempt}" + (f"/tasks/{task}" if task else "")
+    request = StreamLogsRequest(
+        name=name,
+        format=log_format,  # type: ignore[arg-type]
+        stream=stream,  # type: ignore[arg-type]
+        follow=follow,
+        later_attempts=later,
+    )
+    raw = expected(pieces, False, attempt, task if attempt else "", stream, later)
+    asyncio.run(_check_resume(pieces, request, raw, size))
 
 
 async def _check_resume(
-    pieces: list[Piece], log_format: int, task: str, stream: int, follow: bool, size: int
+    pieces: list[Piece],
+    request: StreamLogsRequest,
+    raw: dict[tuple[int, str, int], bytes],
+    size: int,
 ) -> None:
-    attempt = pieces[0][0] if pieces and task else 0
-    name = f"{NAME}/attempts/{attempt}/tasks/{task}" if attempt else NAME
-    wanted = expected(
-        pieces, log_format == LogFormat.LOG_FORMAT_TEXT, attempt, task if attempt else "", stream
-    )
-    request = StreamLogsRequest(name=name, format=log_format, stream=stream, follow=follow)  # type: ignore[arg-type]
+    wanted = raw
+    if request.format == LogFormat.LOG_FORMAT_TEXT:
+        wanted = {key: each.decode("utf-8", "replace").encode() for key, each in raw.items()}
     before, writer.SEGMENT_SIZE = writer.SEGMENT_SIZE, size  # type: ignore[misc]
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +207,7 @@ async def _check_resume(
                 assert frames[-1].HasField("end")
                 assert outputs(frames) == wanted
                 assert all(len(content(frame.chunk)) <= 65536 for frame in frames)
-                _check_offsets(frames, expected(pieces, False, attempt, task, stream))
+                _check_offsets(frames, raw)
                 for number, frame in enumerate(frames):
                     request.resume_token = frame.resume_token
                     rest = frames[number + 1 :] or frames[-1:]

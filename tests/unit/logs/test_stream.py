@@ -116,6 +116,32 @@ async def test_a_follower_sees_output_as_it_comes_through_all_attempts(world: Wo
     assert [frame async for frame in frames] == []
 
 
+async def test_a_follower_of_an_attempt_goes_on_with_later_ones_if_asked_to(world: World) -> None:
+    """Nothing of those before; the end is the experiment's, not the attempt's."""
+    await world.create()
+    assert await world.read(name=NAME + "/attempts/1", later_attempts=True) == []
+    with pytest.raises(NotFound, match="no attempt 1: its first has not started yet"):
+        await world.read(name=NAME + "/attempts/1")
+    for number in b"12":
+        log = await world.begin()
+        put(log, "main-0", OUT, b"try %c" % number)
+        log.seal()
+        await world.become("QUEUED")
+    frames = world.frames(name=NAME + "/attempts/2", follow=True, later_attempts=True)
+    assert (await anext(frames)).chunk.data == b"try 2"
+    waiting = asyncio.ensure_future(anext(frames))
+    await asyncio.sleep(0)
+    third = await world.begin()
+    put(third, "main-0", OUT, b"try 3")
+    chunk = (await waiting).chunk
+    assert (chunk.attempt, chunk.data) == (3, b"try 3")
+    await asyncio.to_thread(third.seal)
+    await world.become("FAILED")
+    assert kinds([frame async for frame in frames]) == ["end"]
+    with pytest.raises(NotFound, match="no attempt 4: its latest is 3"):
+        await world.read(name=NAME + "/attempts/4", later_attempts=True)
+
+
 async def test_one_attempt_one_task_one_stream(world: World) -> None:
     """Each gets what it asked for and ends by itself."""
     await world.create("main", "ps")
@@ -128,6 +154,10 @@ async def test_one_attempt_one_task_one_stream(world: World) -> None:
     assert output(await world.read(name=NAME + "/attempts/2", follow=True)) == (
         b"main out 2 ps out 2 main err 2 "
     )
+    later = await world.read(name=NAME + "/attempts/2", later_attempts=True)
+    assert output(later) == b"main out 2 ps out 2 main err 2 "
+    later = await world.read(name=NAME + "/attempts/1/tasks/ps-0", later_attempts=True)
+    assert output(later) == b"ps out 1 ps out 2 "
     frames = await world.read(name=NAME + "/attempts/1/tasks/main-0", follow=True)
     assert output(frames) == b"main out 1 main err 1 "
     assert kinds(frames)[-1] == "end"
