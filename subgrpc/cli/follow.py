@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from subgrpc import names
 from subgrpc.cli import output
 from subgrpc.cli.advice import next_step
+from subgrpc.cli.ctrlc import CtrlC
 from subgrpc.cli.options import short_name
 from subgrpc.errors import SubgrpcError
 
@@ -49,10 +50,13 @@ class Follower:
         silent: dict[str, Any] = {} if self._quiet else note_loss()
         name = self._experiment.name
         frames = self._client.follow_logs(name, resume_token=self._token, **silent)
-        with _Progress(self._client, self._experiment, quiet=self._quiet), frames:
+        progress = _Progress(self._client, self._experiment, quiet=self._quiet)
+        with CtrlC() as ctrl_c, progress, frames:
             for frame in frames:
-                self._writer.take(frame)
-                self._token = frame.resume_token or self._token
+                # Interrupted between the two, it would be written again by whoever goes on.
+                with ctrl_c.whole():
+                    self._writer.take(frame)
+                    self._token = frame.resume_token or self._token
         self._writer.finish()
         # The output is complete; the state is too, but for a moment perhaps.
         return self._client.wait(name)

@@ -46,6 +46,7 @@ def _wants_to_cancel(experiment: Experiment) -> bool:
             default="d",
             show_choices=False,
             show_default=False,
+            prompt_suffix=" ",
             err=True,
         )
     except click.Abort as abort:  # a second Ctrl-C, or the end of the input
