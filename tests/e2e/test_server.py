@@ -45,13 +45,16 @@ def test_a_killed_server_loses_nothing(own: Cli) -> None:
 def test_a_server_killed_again_and_again_loses_nothing(own: Cli) -> None:
     """Three times; several tasks, both streams, whole lines."""
     own.up()
+    go = own.folder / "go"
     (own.folder / "spec.yaml").write_text(
-        """
+        f"""
 name: often
 task_groups:
   - role: a
     replicas: 2
-    command: for n in $(seq 120); do echo $n; echo e$n >&2; sleep 0.03; done
+    command: |
+      for n in $(seq 120); do echo $n; echo e$n >&2; sleep 0.03; done
+      until test -e "{go}"; do sleep 0.05; done
 """
     )
     run = own.start("run", "-q", "spec.yaml")
@@ -59,6 +62,7 @@ task_groups:
         own.reaches("often", "RUNNING")
         own.kill()
         own.up(port=own.port)
+    go.touch()
     out, err = run.communicate(timeout=45)
     assert run.returncode == 0
     for index in range(2):
@@ -72,9 +76,12 @@ task_groups:
 def test_a_run_that_ends_while_no_server_is_there_is_found_complete(own: Cli) -> None:
     """Its output and exit code wait for the next start."""
     own.up()
-    own("run", "-d", "--name", "alone", "--", *counting(50, 0.01), code=0)
+    go = own.folder / "go"
+    script = f"until test -e '{go}'; do sleep 0.05; done; seq 0 49"
+    own("run", "-d", "--name", "alone", "--", "sh", "-c", script, code=0)
     own.reaches("alone", "RUNNING")
     own.kill()
+    go.touch()
     runs = own.data / "drivers"
     until(lambda: any(b"49\n" in p.read_bytes() for p in runs.rglob("stdout")), "ended alone")
     own.up(port=own.port)

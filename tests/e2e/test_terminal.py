@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from .conftest import BIN, Cli
+from .conftest import BIN, Cli, until
 from .terminal import Terminal
 
 ENDLESS = ("--", "sh", "-c", "echo started; sleep 600")
@@ -71,7 +71,7 @@ def test_what_waits_says_what_to_type(own: Cli) -> None:
     own("run", "-d", "--name", "first", "--cpu", "1", "--", "sleep", "600", code=0)
     own.reaches("first", "RUNNING")
     own("run", "-d", "--name", "second", "--cpu", "1", "--", "true", code=0)
-    own("wait", "--for", "queued", "second", code=0)
+    until(lambda: own.json("get", "second").get("reason") == "WaitingForResources", "it waits")
     said = own("get", "second", code=0)
     assert b"WaitingForResources" in said.stdout
     assert b"subgrpc clusters" in said.stderr
