@@ -31,6 +31,7 @@ class ChangeFeed:
         self._floor = revision
         self._waiters: set[asyncio.Future[None]] = set()
         self._listeners: dict[object, Callable[[], None]] = {}
+        self._foreign_listeners: dict[object, Callable[[Sequence[Change]], None]] = {}
 
     @property
     def revision(self) -> int:
@@ -70,6 +71,35 @@ class ChangeFeed:
 
         return forget
 
+    def listen_foreign(self, callback: Callable[[Sequence[Change]], None]) -> Callable[[], None]:
+        """Has `callback` called with changes that another server made.
+
+        It is called once for each of them, in commit order and in portions, when they can be read
+        here; until what is returned is called. With SQLite, which has one server, never.
+        """
+        key = object()
+        self._foreign_listeners[key] = callback
+
+        def forget() -> None:
+            self._foreign_listeners.pop(key, None)
+
+        return forget
+
+    def publish_foreign(self, revision: int, changes: Sequence[Change]) -> None:
+        """As `publish`, of what another server committed."""
+        self.publish(revision, changes)
+        for callback in list(self._foreign_listeners.values()):
+            callback(changes)
+
+    def restart(self, revision: int) -> None:
+        """Empties the ring: the changes up to `revision` that are not in it cannot be had."""
+        self._changes.clear()
+        self._sizes.clear()
+        self._last.clear()
+        self._bytes = 0
+        self._floor = revision
+        self.publish(revision, ())
+
     def publish(self, revision: int, changes: Sequence[Change]) -> None:
         """Takes the changes of a committed group whose last revision is `revision`."""
         self._revision = revision
@@ -80,7 +110,7 @@ class ChangeFeed:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        for ring in self._listeners.values():
+        for ring in list(self._listeners.values()):
             ring()
 
     def _append(self, change: Change) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -112,3 +113,37 @@ async def test_who_listens_is_rung_after_every_commit_until_he_stops() -> None:
     forget()
     feed.publish(3, [])
     assert heard == [1, 2]
+
+
+async def test_who_listens_for_other_servers_hears_of_their_changes_only() -> None:
+    """Each portion once, in order, when it can be read; until he stops."""
+    feed = ChangeFeed(10, 0)
+    heard: list[tuple[int, list[int]]] = []
+
+    def hear(changes: Sequence[Change]) -> None:
+        heard.append((feed.revision, [each.revision for each in changes]))
+
+    forget = feed.listen_foreign(hear)
+    rung: list[int] = []
+    feed.listen(lambda: rung.append(feed.revision))
+    feed.publish(1, [change(1)])
+    feed.publish_foreign(3, [change(2), change(3)])
+    forget()
+    feed.publish_foreign(4, [change(4)])
+    assert heard == [(3, [2, 3])]
+    assert rung == [1, 3, 4]
+    assert feed.after(0) == [change(1), change(2), change(3), change(4)]
+
+
+async def test_after_changes_that_cannot_be_had_a_reader_is_told_so() -> None:
+    """Who stood before the hole is beyond the ring; who waits goes on behind it."""
+    feed = ChangeFeed(10, 0)
+    feed.publish(1, [change(1, uid="a")])
+    waiter = asyncio.ensure_future(feed.wait(1))
+    await asyncio.sleep(0)
+    feed.restart(7)
+    await asyncio.wait_for(waiter, 1)
+    assert (feed.revision, feed.floor) == (7, 7)
+    assert feed.after(1) is None
+    feed.publish(8, [change(8, uid="a")])
+    assert feed.after(7) == [change(8, uid="a")]
