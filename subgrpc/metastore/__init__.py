@@ -25,6 +25,7 @@ from subgrpc.metastore.records import (
     Lease,
     ListPage,
     RememberedRequest,
+    ServerRecord,
     Snapshot,
     SnapshotItems,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "ListPage",
     "Metastore",
     "RememberedRequest",
+    "ServerRecord",
     "Snapshot",
     "SnapshotItems",
     "Transaction",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from subgrpc import names
 from subgrpc.errors import Aborted, AlreadyExists, NotFound
 from subgrpc.metastore.database import Parameters, Row, UniqueViolation, WriteDatabase
-from subgrpc.metastore.records import AttemptRow, Fence, Lease
+from subgrpc.metastore.records import AttemptRow, Fence, Lease, ServerRecord
 from subgrpc.metastore.statements import Statements
 from subgrpc.v1.cluster_service_pb2 import Cluster
 from subgrpc.v1.experiment_service_pb2 import Task
@@ -113,16 +113,32 @@ class EngineTransaction(ABC):
         self.run_many(self.statements.insert_task, new)
         self.run_many(self.statements.update_task, changed)
 
-    def acquire_lease(self, cluster: str, holder: str) -> int:
-        """Takes a cluster's lease from whoever has it; returns the new epoch."""
+    def acquire_lease(self, cluster: str, holder: str, home: str = "") -> int:
+        """Takes a cluster's lease from whoever has it; returns the new epoch.
+
+        For a metastore that no other server can have open.
+        """
         name = names.cluster_name(cluster)
-        held = self._lease(name)
-        if held is None:
-            self.run(self.statements.insert_lease, (name, holder, 1, 0))
+        return self.take_over_lease(self._lease(name), name, holder, home)
+
+    def take_over_lease(self, seen: Lease | None, cluster: str, holder: str, home: str) -> int:
+        """Takes a cluster's lease if it still is as it was seen; returns the new epoch.
+
+        Raises:
+            Aborted: LEASE_LOST, its holder has renewed it, or another server was faster.
+        """
+        name = names.cluster_name(cluster)
+        if self._lease(name) != seen:
+            raise Aborted(f"the lease of {name} was renewed or taken", reason="LEASE_LOST")
+        if seen is None:
+            try:
+                self.run(self.statements.insert_lease, (name, holder, 1, 0, home))
+            except UniqueViolation as error:
+                text = f"the lease of {name} was taken by another server"
+                raise Aborted(text, reason="LEASE_LOST") from error
             return 1
-        epoch = held.epoch + 1
-        self._write_lease(Lease(name, holder, epoch, held.renewals + 1))
-        return epoch
+        self._write_lease(Lease(name, holder, seen.epoch + 1, seen.renewals + 1, home))
+        return seen.epoch + 1
 
     def renew_lease(self, cluster: str, epoch: int) -> None:
         """Shows that the holder of a lease is alive.
@@ -131,13 +147,13 @@ class EngineTransaction(ABC):
             Aborted: LEASE_LOST.
         """
         held = self.check_fence(Fence(cluster, epoch))
-        self._write_lease(Lease(held.cluster, held.holder, epoch, held.renewals + 1))
+        self._write_lease(replace(held, renewals=held.renewals + 1))
 
     def release_lease(self, cluster: str, epoch: int) -> None:
         """Gives a lease up; writes under its epoch fail from now on. Nothing if it was lost."""
         held = self._lease(names.cluster_name(cluster))
         if held is not None and held.epoch == epoch:
-            self._write_lease(Lease(held.cluster, "", epoch, held.renewals + 1))
+            self._write_lease(replace(held, holder="", renewals=held.renewals + 1))
 
     def check_fence(self, fence: Fence) -> Lease:
         """Returns the lease of a fence.
@@ -150,6 +166,11 @@ class EngineTransaction(ABC):
             text = f"the lease of {fence.cluster} with epoch {fence.epoch} was lost"
             raise Aborted(text, reason="LEASE_LOST")
         return held
+
+    def save_server(self, server: ServerRecord) -> None:
+        """Stores how a server can be reached now."""
+        if not self.run(self.statements.update_server, (*server[1:], server.id)):
+            self.run(self.statements.insert_server, server)
 
     def save_cluster(self, cluster: Cluster) -> None:
         """Stores a cluster as it is published; nothing is written if it is the same."""
@@ -169,7 +190,7 @@ class EngineTransaction(ABC):
         return Lease(*rows[0]) if rows else None
 
     def _write_lease(self, lease: Lease) -> None:
-        row = (lease.holder, lease.epoch, lease.renewals, lease.cluster)
+        row = (lease.holder, lease.epoch, lease.renewals, lease.home, lease.cluster)
         self.run(self.statements.update_lease, row)
 
 

@@ -45,15 +45,36 @@ class Lease:
 
     Attributes:
         cluster: `clusters/NAME`.
-        holder: who holds it; empty: it was released.
+        holder: the server that holds it; empty: it was released.
         epoch: grows by one with every holder.
         renewals: grows with every renewal: a challenger watches it stand still.
+        home: where the cluster's runs live (`Driver.home`): only servers with the same home may
+            take it over; empty: every server may.
     """
 
     cluster: str
     holder: str
     epoch: int
     renewals: int
+    home: str = ""
+
+
+class ServerRecord(NamedTuple):
+    """A server of this control plane, as it was last started.
+
+    Attributes:
+        id: of its data folder, which no other server has.
+        address: where other servers reach it; empty: nowhere.
+        host: its machine's name, for people.
+        version: of subgrpc.
+        start_time: µs.
+    """
+
+    id: str
+    address: str
+    host: str
+    version: str
+    start_time: int
 
 
 @dataclass(slots=True)
@@ -73,6 +94,8 @@ class AttemptRow:
         message: the same for a person.
         logs_complete: all its output is in its journal.
         settled: it has ended, its logs are complete, its backend is cleaned up.
+        journal_server: the server on whose disk its journal stands.
+        journal: how often that has changed: positions in an earlier journal mean nothing.
     """
 
     experiment_uid: str
@@ -87,6 +110,8 @@ class AttemptRow:
     message: str = ""
     logs_complete: bool = False
     settled: bool = False
+    journal_server: str = ""
+    journal: int = 0
 
 
 class Change(NamedTuple):

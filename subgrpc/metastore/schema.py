@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from subgrpc import names
 from subgrpc.errors import FailedPrecondition
 
-VERSIONS: Final = ("0001",)
+VERSIONS: Final = ("0001", "0002")
 """Every version, oldest first, as in migrations/versions: a test compares them."""
 CURRENT: Final = VERSIONS[-1]
 MIGRATIONS: Final = Path(__file__).parent / "migrations"

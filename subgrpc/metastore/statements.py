@@ -30,6 +30,7 @@ from subgrpc.metastore.tables import table
 _meta, _experiment, _label, _event = (table(n) for n in ("meta", "experiment", "label", "event"))
 _attempt, _task, _change = (table(n) for n in ("attempt", "task", "change"))
 _request, _lease, _cluster = (table(n) for n in ("request", "lease", "cluster"))
+_server = table("server")
 
 
 # SQLAlchemy would bind the 0 that SQLite's grammar wants after a LIMIT.
@@ -214,7 +215,14 @@ class Statements:
         self.delete_attempts = self._delete_of("attempt")
         self.lease = self._sql(select(_lease).where(lease.cluster == at("cluster")), "cluster")
         self.insert_lease = self._insert("lease")
-        self.update_lease = self._update("lease", ("holder", "epoch", "renewals"), ("cluster",))
+        self.update_lease = self._update(
+            "lease", ("holder", "epoch", "renewals", "home"), ("cluster",)
+        )
+        self.server = self._sql(select(_server).where(_server.c.id == at("id")), "id")
+        self.insert_server = self._insert("server")
+        self.update_server = self._update(
+            "server", ("address", "host", "version", "start_time"), ("id",)
+        )
         self.clusters = self._sql(select(cluster.body).order_by(cluster.name))
         self.cluster = self._sql(select(cluster.body).where(cluster.name == at("name")), "name")
         self.insert_cluster = self._insert("cluster")

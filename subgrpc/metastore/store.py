@@ -32,6 +32,7 @@ from subgrpc.metastore.records import (
     Key,
     Lease,
     ListPage,
+    ServerRecord,
     Snapshot,
     SnapshotItems,
 )
@@ -54,6 +55,7 @@ class Metastore:
     """An open metastore. Every method may raise Unavailable, reason METASTORE_UNAVAILABLE.
 
     Attributes:
+        shared: whether other servers may have it open, too.
         identity: who this control plane is.
         feed: the newest changes, and how to wait for the next.
         clock: the time in µs since the epoch, for all that is stored and compared with it.
@@ -77,6 +79,7 @@ class Metastore:
         self._lock = lock
         self._reader = opened.reader
         self._statements = statements
+        self.shared = False
         self.identity = identity
         self.feed = ChangeFeed(feed_size, revision)
         self._queries = Queries(statements.dialect)
@@ -240,6 +243,11 @@ class Metastore:
         """A cluster's lease; None: it was never taken."""
         row = await self._reader.one(self._statements.lease, (names.cluster_name(cluster),))
         return None if row is None else Lease(*row)
+
+    async def server(self, server_id: str) -> ServerRecord | None:
+        """A server of this control plane; None: there never was one."""
+        row = await self._reader.one(self._statements.server, (server_id,))
+        return None if row is None else ServerRecord._make(row)
 
     async def attempts(self, uid: str) -> list[AttemptRow]:
         """The attempts of an experiment, in order."""

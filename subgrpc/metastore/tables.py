@@ -127,6 +127,8 @@ class Attempt(Base, table=True):
     message: str
     logs_complete: int
     settled: int
+    journal_server: str = Field(sa_column_kwargs={"server_default": ""})
+    journal: int = Field(sa_column_kwargs={"server_default": "0"})
 
 
 class TaskRow(Base, table=True):
@@ -180,6 +182,19 @@ class LeaseRow(Base, table=True):
     holder: str
     epoch: int = Field(sa_type=BigInteger)
     renewals: int = Field(sa_type=BigInteger)
+    home: str = Field(sa_column_kwargs={"server_default": ""})
+
+
+class ServerRow(Base, table=True):
+    """A server as it was last started: see `subgrpc.metastore.records.ServerRecord`."""
+
+    __tablename__ = "server"
+
+    id: str = Field(primary_key=True)
+    address: str
+    host: str
+    version: str
+    start_time: int = Field(sa_type=BigInteger)
 
 
 class ClusterRow(Base, table=True):
