@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from subgrpc.cli import explanations
 from subgrpc.cli.output import clean
 from subgrpc.errors import InvalidArgument, ResourceExhausted, SubgrpcError, Unavailable
 
@@ -39,7 +40,15 @@ def complaint(error: SubgrpcError) -> str:
     advice = _ADVICE.get(error.reason)
     if advice:
         lines.append(f"{advice[0].upper()}{advice[1:]}.")
+    if known := explanations.first_known(_reasons(error)):
+        lines.append(f"help: subgrpc errors {known}")
     return "\n".join(lines)
+
+
+def _reasons(error: SubgrpcError) -> list[str]:
+    """The reasons that tell most first: of a single mistake, that is its own."""
+    violations = error.violations if isinstance(error, InvalidArgument) else ()
+    return [*(each.reason for each in violations if len(violations) == 1), error.reason]
 
 
 def _summary(error: SubgrpcError) -> str:

@@ -41,6 +41,10 @@ def test_commands_and_options_are_offered_without_loading_grpc(tmp_path: Path) -
     assert complete("subgrpc --ver") == (["--version"], "")
     offered, loaded = complete("subgrpc list --fi")
     assert (offered, loaded) == (["--filter"], "")
+    assert complete("subgrpc errors experiment_not") == (
+        ["EXPERIMENT_NOT_FOUND", "EXPERIMENT_NOT_TERMINAL"],
+        "",
+    )
     assert complete("subgrpc list -o ") == (["table", "wide", "json", "yaml", "name"], "")
     folder = tmp_path / "subgrpc"
     folder.mkdir()
