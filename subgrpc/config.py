@@ -65,6 +65,7 @@ class ServerConfig:
         feed_size: how many changes are kept in memory as well.
         heartbeat: seconds of silence after which a stream gets a bookmark.
         drain: seconds that open calls have to end when the server stops.
+        lease_length: seconds within which another server takes over a cluster when its leader dies.
         limits: what one server takes at most.
     """
 
@@ -81,6 +82,7 @@ class ServerConfig:
     feed_size: int = 10_000
     heartbeat: float = 15.0
     drain: float = 5.0
+    lease_length: float = 5.0
     limits: Limits = field(default_factory=Limits)
 
     def chosen_default(self) -> str:

@@ -80,6 +80,15 @@ class Driver(ABC):
             InvalidArgument: an option is unknown or wrong; field paths start at the options.
         """
 
+    @classmethod
+    def home(cls, config: ClusterConfig) -> str:
+        """Where the runs of a cluster live, if not every server can reach them; empty: they can.
+
+        Of several servers that lead the same cluster in turn, only those with the same home take
+        each other's place: another would find none of the runs, and think them lost.
+        """
+        return ""
+
     async def start(self) -> None:  # noqa: B027 - optional for drivers that hold nothing open
         """Opens what the driver needs. Called once, before any other asynchronous method."""
 

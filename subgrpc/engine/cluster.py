@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,12 +15,20 @@ import structlog
 
 from subgrpc import names
 from subgrpc.config import ClusterSettings
-from subgrpc.driver import ClusterConfig, Driver, DriverDescription, Gone, Observation
+from subgrpc.driver import ClusterConfig, Driver, DriverDescription
 from subgrpc.engine.absent import Caretaker
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Context
-from subgrpc.engine.reconcile import Reconciler
+from subgrpc.engine.leadership import Candidate, Leadership
 from subgrpc.engine.record import ClusterRecord
+from subgrpc.engine.session import (
+    FIRST_BACKOFF,
+    LAST_BACKOFF,
+    Session,
+    first_failure,
+    in_words,
+    pass_on_lost_lease,
+)
 from subgrpc.engine.workqueue import WorkQueue
 from subgrpc.errors import (
     Aborted,
@@ -32,21 +39,15 @@ from subgrpc.errors import (
     Unavailable,
 )
 from subgrpc.journal import JournalStore
-from subgrpc.metastore import Fence, Metastore
+from subgrpc.metastore import Fence, Lease, Metastore
 from subgrpc.plugins import PluginManager
 from subgrpc.secrets import FileSecrets
 from subgrpc.v1.cluster_service_pb2 import Cluster, ClusterHealth
 from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.workloads import build_workload
 
-WORKERS = 16
-"""Experiments of one cluster that are worked on at the same time."""
-DESCRIBE_EVERY = 5.0
-"""Seconds between two looks at what a cluster has room for."""
 EXPLAIN_EVERY = 1.0
 """Seconds until an experiment that comes while the driver is away says why it waits."""
-FIRST_BACKOFF = 0.2
-LAST_BACKOFF = 30.0
 
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +57,8 @@ class Parts:
     """What a cluster is led with.
 
     Attributes:
-        holder: who leads, for the lease.
+        server: the id of the server that leads.
+        lease_length: in seconds.
         data_dir: the folder below which each cluster's driver has its own.
     """
 
@@ -64,7 +66,8 @@ class Parts:
     journals: JournalStore
     plugins: PluginManager
     secrets: FileSecrets
-    holder: str
+    server: str
+    lease_length: float
     data_dir: Path
 
 
@@ -77,7 +80,7 @@ class ClusterController:
         """Settings are None for a cluster that has experiments, but is configured no more."""
         self.name = name
         self.ready = asyncio.Event()
-        """Set once the first try to start the driver has come to an end, well or not."""
+        """Set once the first try to start the driver has come to its end, or another leads."""
         self._settings = settings
         self._parts = parts
         self._default = default
@@ -85,29 +88,30 @@ class ClusterController:
         self._driver: Driver | None = None
         self._description = DriverDescription()
         self._record: ClusterRecord
+        self._leadership: Leadership
+        self._leads = False
         self._leader: asyncio.Task[None] | None = None
         self._waiting: set[str] = set()
 
     def wake(self, uid: str) -> None:
-        """An experiment of this cluster was changed."""
+        """An experiment of this cluster was changed; whoever leads it looks at it."""
+        if not self._leads:
+            return
         self._queue.add(uid)
         if self._driver is None:
             self._waiting.add(uid)  # nobody works: see `_attend_waiting`
 
     async def start(self) -> None:
-        """Takes the lease, publishes the cluster and begins to lead it."""
-        store, holder = self._parts.store, self._parts.holder
-        epoch = await store.write_unversioned(lambda tx: tx.acquire_lease(self.name, holder))
-        cluster = Cluster(
-            name=names.cluster_name(self.name),
-            driver=self._settings.driver if self._settings else "",
-            default=self._default,
-            health=ClusterHealth.CLUSTER_HEALTH_STARTING,
-        )
-        fence = Fence(self.name, epoch)
-        self._record = ClusterRecord(store, fence, cluster)
-        await self._record.publish()
-        self._leader = asyncio.create_task(self._lead(fence), name=f"cluster {self.name}")
+        """Begins to lead the cluster, or to wait until no other server does.
+
+        Raises:
+            Unavailable: the metastore cannot be used now.
+        """
+        parts = self._parts
+        candidate = Candidate(parts.server, self._home(), parts.lease_length)
+        self._leadership = Leadership(parts.store, self.name, candidate)
+        fence = None if parts.store.shared else await self._leadership.acquire(self._wait)
+        self._leader = asyncio.create_task(self._stand(fence), name=f"cluster {self.name}")
 
     async def stop(self) -> None:
         """Stops leading; what runs goes on."""
@@ -139,32 +143,76 @@ class ClusterController:
         except Unavailable as error:
             _log.warning("cluster.validate", cluster=self.name, error=error.message)
 
-    async def _lead(self, fence: Fence) -> None:
+    def _wait(self, lease: Lease) -> None:
+        """Another server leads."""
+        if not self.ready.is_set():
+            _log.info("cluster.follows", cluster=self.name, leader=lease.holder)
+        self.ready.set()
+
+    async def _stand(self, fence: Fence | None) -> None:
+        """Leads whenever no other server does; where none can, until the lease is lost."""
+        while True:
+            fence = fence or await self._leadership.acquire(self._wait)
+            pause = 0.0
+            try:
+                self._leads = True
+                await first_failure([self._leadership.keep(fence), self._lead(fence)])
+            except Aborted as error:
+                _log.error("cluster.lease_lost", cluster=self.name, error=error.message)
+            except Unavailable as error:
+                _log.warning("cluster.gives_way", cluster=self.name, error=error.message)
+                pause = 2 * self._parts.lease_length
+            finally:
+                self._leads = False
+                await self._release(fence)
+            if not self._parts.store.shared:
+                return
+            fence = None
+            self._queue.close()
+            self._queue = WorkQueue()
+            await asyncio.sleep(pause)
+
+    async def _release(self, fence: Fence) -> None:
         try:
-            backoff = FIRST_BACKOFF
-            caretaker = Caretaker(self._parts.store, self._parts.journals, fence)
-            time = asyncio.get_running_loop().time
-            while True:
-                began = time()
-                await self._lead_until_failure(fence)
-                self.ready.set()
-                if time() - began > LAST_BACKOFF:
-                    backoff = FIRST_BACKOFF
-                await self._attend_waiting(caretaker, backoff)
-                backoff = min(backoff * 2, LAST_BACKOFF)
-        except Aborted as error:
-            _log.error("cluster.lease_lost", cluster=self.name, error=error.message)
-        finally:
-            await self._parts.store.write_unversioned(
-                lambda tx: tx.release_lease(self.name, fence.epoch)
-            )
+            await self._leadership.release(fence)
+        except Unavailable as error:
+            _log.warning("lease.release", cluster=self.name, error=error.message)
+
+    async def _lead(self, fence: Fence) -> None:
+        """Publishes the cluster, and works with its driver again and again.
+
+        Raises:
+            Aborted: LEASE_LOST.
+            Unavailable: nothing of that was possible for long; another server may have more luck.
+        """
+        cluster = Cluster(
+            name=names.cluster_name(self.name),
+            driver=self._settings.driver if self._settings else "",
+            default=self._default,
+            health=ClusterHealth.CLUSTER_HEALTH_STARTING,
+        )
+        self._record = ClusterRecord(self._parts.store, fence, cluster)
+        await self._record.publish()
+        now = asyncio.get_running_loop().time
+        backoff = FIRST_BACKOFF
+        caretaker = Caretaker(self._parts.store, self._parts.journals, fence)
+        while True:
+            began = now()
+            await self._lead_until_failure(fence)
+            self.ready.set()
+            if now() - began > LAST_BACKOFF:
+                backoff = FIRST_BACKOFF
+            if self._parts.store.shared and backoff > self._parts.lease_length:
+                raise Unavailable(f"{cluster.name} cannot be led from here", reason="NO_DRIVER")
+            await self._attend_waiting(caretaker, backoff)
+            backoff = min(backoff * 2, LAST_BACKOFF)
 
     async def _lead_until_failure(self, fence: Fence) -> None:
         try:
             await self._work_with_driver(fence)
         except SubgrpcError as error:
-            _pass_on_lost_lease(error)
-            await self._record.fails(_word(error.reason), error.message)
+            pass_on_lost_lease(error)
+            await self._record.fails(in_words(error.reason), error.message)
         except Exception as error:
             _log.exception("cluster.failed", cluster=self.name)
             await self._record.fails("DriverError", f"{type(error).__name__}: {error}")
@@ -205,108 +253,41 @@ class ClusterController:
                 queue=self._queue,
                 fence=fence,
                 collector=collector,
+                leadership=self._leadership,
+                server=parts.server,
             )
             self._driver = driver
             self._waiting.clear()  # the watch's first sync has all of them worked on
-            reconciler = Reconciler(context)
-            await _first_failure(
-                [
-                    self._watch(driver, reconciler),
-                    self._describe(driver),
-                    *(self._work(reconciler) for _ in range(WORKERS)),
-                ]
-            )
+            await Session(context, self._record, self.ready).run()
         finally:
             self._driver = None
             await collector.close()
             await driver.close()
 
+    def _home(self) -> str:
+        """Where the cluster's runs live; empty, too, if its driver cannot be had (yet)."""
+        if self._settings is None:
+            return ""
+        try:
+            return self._parts.plugins.driver(self._settings.driver).home(self._config())
+        except SubgrpcError as error:
+            _log.error("cluster.home", cluster=self.name, error=error.message)
+            return ""
+
+    def _config(self) -> ClusterConfig:
+        """What the driver is made from."""
+        options = self._settings.options if self._settings else {}
+        return ClusterConfig(self.name, str(self._parts.data_dir / self.name), options)
+
     async def _open_driver(self) -> Driver:
         if self._settings is None:
             text = "it is not configured any more; its experiments wait until it is again"
             raise FailedPrecondition(text, reason="NOT_CONFIGURED")
-        data_dir = self._parts.data_dir / self.name
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        kind = self._parts.plugins.driver(self._settings.driver)
-        driver = kind.from_config(ClusterConfig(self.name, str(data_dir), self._settings.options))
+        config = self._config()
+        (self._parts.data_dir / self.name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        driver = self._parts.plugins.driver(self._settings.driver).from_config(config)
         await driver.start()
         return driver
-
-    async def _watch(self, driver: Driver, reconciler: Reconciler) -> None:
-        """Follows the driver's watch; the cluster is unhealthy until it is synced."""
-        backoff = FIRST_BACKOFF
-        while True:
-            seen: set[str] = set()
-            try:
-                async for item in driver.watch(self._parts.store.identity.control_plane_id):
-                    if isinstance(item, Observation):
-                        seen.add(item.run.experiment_uid)
-                        reconciler.observe(item)
-                    elif isinstance(item, Gone):
-                        reconciler.gone(item.run)
-                    else:
-                        await reconciler.synced(seen)
-                        seen, backoff = set(), FIRST_BACKOFF
-                        await self._refresh(driver)
-                        self.ready.set()
-                text = f"the watch of driver {driver.name} ended"
-                raise Unavailable(text, reason="WATCH_ENDED")
-            except Unavailable as error:
-                await self._record.fails(_word(error.reason), error.message)
-            await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, LAST_BACKOFF)
-
-    async def _describe(self, driver: Driver) -> None:
-        while True:
-            await asyncio.sleep(DESCRIBE_EVERY)
-            if self._record.healthy:
-                try:
-                    description = await driver.describe()
-                    if self._record.healthy:  # the watch may have failed meanwhile
-                        await self._publish(description)
-                except Unavailable as error:
-                    _log.warning("cluster.describe", cluster=self.name, error=error.message)
-
-    async def _work(self, reconciler: Reconciler) -> None:
-        while True:
-            uid = await self._queue.get()
-            try:
-                await reconciler.reconcile(uid)
-                self._queue.forget(uid)
-            except Unavailable as error:
-                delay = self._queue.retry(uid)
-                _log.warning("reconcile.retry", uid=uid, error=error.message, delay=round(delay, 2))
-            except Exception as error:
-                _pass_on_lost_lease(error)
-                delay = self._queue.retry(uid)
-                _log.exception("reconcile.failed", uid=uid, delay=round(delay, 2))
-            finally:
-                self._queue.done(uid)
-
-    async def _refresh(self, driver: Driver) -> None:
-        """Publishes that the cluster works, with what the driver says of itself now."""
-        await self._publish(await driver.describe())
-
-    async def _publish(self, description: DriverDescription) -> None:
-        self._description.CopyFrom(description)
-        await self._record.works(description)
-
-
-async def _first_failure(jobs: Sequence[object]) -> None:
-    """Runs endless jobs until one of them fails, ends the others, and raises its error."""
-    tasks = [asyncio.ensure_future(job) for job in jobs]  # type: ignore[call-overload]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _pass_on_lost_lease(error: Exception) -> None:
-    """Raises an error again if another server leads; drivers abort for other reasons."""
-    if isinstance(error, Aborted) and error.reason == "LEASE_LOST":
-        raise error
 
 
 def _in_spec(violation: FieldViolation, driver: str) -> FieldViolation:
@@ -314,8 +295,3 @@ def _in_spec(violation: FieldViolation, driver: str) -> FieldViolation:
     field = re.sub(r"^groups\b", "task_groups", violation.field)
     field = re.sub(r"^options\b", f"driver_options[{driver}]", field)
     return replace(violation, field=field)
-
-
-def _word(reason: str) -> str:
-    """`DATA_DIR_LOCKED` as `DataDirLocked`."""
-    return "".join(part.capitalize() for part in reason.split("_"))

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from subgrpc.driver import Driver, DriverDescription, Observation, Run, TaskKey, Workload
 from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import LogCollector, RunKey, run_key
+from subgrpc.engine.leadership import Leadership
 from subgrpc.engine.workqueue import WorkQueue
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import AttemptRow, Fence, Metastore, Transaction
@@ -51,7 +52,11 @@ class Memory:
 
 @dataclass(slots=True)
 class Context:
-    """One cluster, as its leader sees it."""
+    """One cluster, as its leader sees it.
+
+    Attributes:
+        server: the id of the server that leads it.
+    """
 
     store: Metastore
     driver: Driver
@@ -61,7 +66,18 @@ class Context:
     queue: WorkQueue
     fence: Fence
     collector: LogCollector
+    leadership: Leadership
+    server: str
     memory: Memory = field(default_factory=Memory)
+
+    def backend(self) -> Driver:
+        """The driver, to be commanded now.
+
+        Raises:
+            Aborted: LEASE_LOST, this server may lead no more.
+        """
+        self.leadership.check()
+        return self.driver
 
     def run(self, row: AttemptRow) -> Run:
         """The driver's name for an attempt."""

@@ -17,6 +17,7 @@ from subgrpc.engine.context import (
     timestamp,
     unwanted,
 )
+from subgrpc.engine.handover import keep_journal
 from subgrpc.engine.start import (
     give_up,
     hand_over,
@@ -61,6 +62,7 @@ async def drive(context: Context, experiment: Experiment, row: AttemptRow) -> No
     # Last: a disk that is full for the journal must not keep anything from being stopped.
     started = [key_of(task) for task in observation.tasks if _has_output(task)]
     if started:
+        await keep_journal(context, row)
         context.collector.ensure(run, started)
 
 
@@ -153,7 +155,7 @@ async def _stop(
         context.queue.add_later(run.experiment_uid, left)
         return
     grace = grace_of(experiment)
-    await context.driver.stop(run, tasks, grace=grace)
+    await context.backend().stop(run, tasks, grace=grace)
     wait = grace.total_seconds() + STOP_AGAIN
     context.memory.stop_asked[key] = now + wait
     context.queue.add_later(run.experiment_uid, wait)

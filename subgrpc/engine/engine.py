@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -13,7 +12,7 @@ from subgrpc.engine.cluster import ClusterController, Parts
 from subgrpc.engine.settings import EngineSettings
 from subgrpc.errors import FieldViolation, InvalidArgument, Unavailable
 from subgrpc.journal import JournalStore
-from subgrpc.metastore import Metastore, Transaction
+from subgrpc.metastore import Change, Metastore, Transaction
 from subgrpc.plugins import PluginManager
 from subgrpc.secrets import FileSecrets
 from subgrpc.v1.cluster_service_pb2 import Cluster
@@ -45,7 +44,8 @@ class Engine:
             journals=journals,
             plugins=plugins,
             secrets=secrets,
-            holder=f"{socket.gethostname()}:{os.getpid()}",
+            server=settings.server,
+            lease_length=settings.lease_length,
             data_dir=settings.data_dir,
         )
         self._controllers = {
@@ -53,13 +53,17 @@ class Engine:
             for name, cluster in settings.clusters.items()
         }
         self._former: dict[str, ClusterController] = {}
-        self._starts: set[asyncio.Task[None]] = set()
+        self._chores: set[asyncio.Task[None]] = set()
         self._parts = parts
         self._pruner: asyncio.Task[None] | None = None
+        self._forget: Callable[[], None] = _nothing
 
     async def start(self) -> None:
         """Begins to lead the clusters; waits a little for them to be ready."""
-        await self._remove_other_clusters()
+        if self._store.shared:
+            self._forget = self._store.feed.listen_foreign(self._changed_elsewhere)
+        else:
+            await self._remove_other_clusters()
         for controller in self._every_controller():
             await controller.start()
         ready = [asyncio.create_task(each.ready.wait()) for each in self._controllers.values()]
@@ -71,7 +75,8 @@ class Engine:
 
     async def stop(self) -> None:
         """Stops leading. Experiments go on."""
-        await asyncio.gather(*self._starts, return_exceptions=True)
+        self._forget()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._pruner is not None:
             self._pruner.cancel()
             await asyncio.gather(self._pruner, return_exceptions=True)
@@ -81,11 +86,13 @@ class Engine:
         """An experiment was created or changed in its cluster: it is looked at now."""
         cluster = cluster.removeprefix("clusters/")
         controller = self._controllers.get(cluster) or self._former.get(cluster)
+        if controller is None and self._store.shared:
+            return  # configured on another server, or on none
         if controller is None:
             controller = self._former[cluster] = self._former_cluster(cluster)
             start = asyncio.create_task(self._start_former(cluster, controller))
-            self._starts.add(start)
-            start.add_done_callback(self._starts.discard)
+            self._chores.add(start)
+            start.add_done_callback(self._chores.discard)
         controller.wake(uid)
 
     async def validate(self, cluster: str, experiment: Experiment) -> None:
@@ -101,6 +108,26 @@ class Engine:
             text = f"there is no {names.cluster_name(cluster)}; configured: {known}"
             raise InvalidArgument(violations=[FieldViolation("cluster", text, "UNKNOWN_CLUSTER")])
         await controller.validate(experiment)
+
+    def _changed_elsewhere(self, changes: Sequence[Change]) -> None:
+        """Another server has changed experiments: those of clusters that are led here are woken."""
+        for change in changes:
+            if change.after is not None:
+                experiment = Experiment.FromString(change.after)
+                self.wake(experiment.uid, experiment.cluster)
+            else:
+                self._discard(change.uid)
+
+    def _discard(self, uid: str) -> None:
+        """Removes what this server has of the output of an experiment that is gone."""
+        removal = asyncio.create_task(asyncio.to_thread(self._parts.journals.delete, uid))
+        self._chores.add(removal)
+        removal.add_done_callback(self._discarded)
+
+    def _discarded(self, removal: asyncio.Task[None]) -> None:
+        self._chores.discard(removal)
+        if not removal.cancelled() and (error := removal.exception()) is not None:
+            _log.warning("logs.discard", error=str(error))
 
     async def _remove_other_clusters(self) -> None:
         """Forgets clusters that are no longer configured, unless something waits for them."""
@@ -138,3 +165,7 @@ class Engine:
                 await self._store.prune()
             except Unavailable as error:
                 _log.warning("prune.failed", error=error.message)
+
+
+def _nothing() -> None:
+    """There is nothing to forget."""

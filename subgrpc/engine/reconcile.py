@@ -93,6 +93,6 @@ class Reconciler:
         late = observed.get(uid)
         if late is None or not any(r.settled and r.number == late.run.attempt for r in rows):
             return
-        await self._context.driver.delete(late.run)
+        await self._context.backend().delete(late.run)
         if observed.get(uid) is late:
             del observed[uid]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subgrpc.config import ClusterSettings
+from subgrpc.engine.leadership import LEASE_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,12 @@ class EngineSettings:
         clusters: every cluster by name.
         default_cluster: the one for experiments that name none.
         data_dir: the folder of the drivers.
+        server: the id of this server.
+        lease_length: of each cluster's lease, in seconds.
     """
 
     clusters: Mapping[str, ClusterSettings]
     default_cluster: str
     data_dir: Path
+    server: str
+    lease_length: float = LEASE_LENGTH

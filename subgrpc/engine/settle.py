@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from subgrpc.driver import Run
 from subgrpc.engine.context import Context, key_of
+from subgrpc.engine.handover import keep_journal
 from subgrpc.metastore import AttemptRow, Transaction
 from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.types_pb2 import TaskState, TaskStatus
@@ -20,22 +22,38 @@ async def settle(context: Context, row: AttemptRow) -> bool:
     if row.settled:
         return True
     run = context.run(row)
+    if not row.logs_complete:
+        if not await _collect_rest(context, row, run):
+            return False
+        if context.store.shared:
+            # Another server may have to go on from here: it must not look for output, and find
+            # none, in a backend that is cleaned up.
+            await _store(context, row, settled=False)
+    await context.backend().delete(run)
+    await _store(context, row, settled=True)
+    context.memory.forget_run(run)
+    return True
+
+
+async def _collect_rest(context: Context, row: AttemptRow, run: Run) -> bool:
+    """Whether all output is in the journal."""
     known = await context.store.task_statuses(row.experiment_uid, row.number)
+    await keep_journal(context, row)
     context.collector.ensure(run, [key_of(task) for task in known if _may_have_output(task)])
     if not context.collector.finished(run):
         return False
     await context.collector.seal(run)
-    await context.driver.delete(run)
+    return True
 
+
+async def _store(context: Context, row: AttemptRow, *, settled: bool) -> None:
     def mutate(tx: Transaction) -> None:
         stored = tx.attempt(row.experiment_uid, row.number)
         if stored is not None:
-            stored.logs_complete = stored.settled = True
+            stored.logs_complete, stored.settled = True, settled
             tx.save_attempt(stored)
 
     await context.store.write_unversioned(mutate, fence=context.fence)
-    context.memory.forget_run(run)
-    return True
 
 
 async def remove(context: Context, experiment: Experiment, rows: Sequence[AttemptRow]) -> None:
@@ -44,7 +62,7 @@ async def remove(context: Context, experiment: Experiment, rows: Sequence[Attemp
         run = context.run(row)
         await context.collector.abandon(run)
         if not row.settled:
-            await context.driver.delete(run)
+            await context.backend().delete(run)
         context.memory.forget_run(run)
     await asyncio.to_thread(context.journals.delete, experiment.uid)
     await context.store.write(lambda tx: tx.delete_experiment(experiment.uid), fence=context.fence)

@@ -51,7 +51,7 @@ async def start_or_wait(
         return
     handle = await context.driver.prepare(workload)
     row = await context.store.write(
-        lambda tx: _begin(tx, experiment.uid, number, context.fence.cluster, handle),
+        lambda tx: _begin(tx, experiment.uid, number, context, handle),
         fence=context.fence,
     )
     if row is not None:
@@ -152,7 +152,7 @@ async def _submit(context: Context, experiment: Experiment, row: AttemptRow) -> 
     run = context.run(row)
     try:
         workload = context.workload(experiment, row.number)
-        await context.driver.submit(workload, run, context.read_secrets(workload))
+        await context.backend().submit(workload, run, context.read_secrets(workload))
     except (AlreadyExists, InvalidArgument, NotFound, FailedPrecondition) as error:
         _log.error("submit.refused", experiment=experiment.name, error=error.message)
         return error
@@ -177,7 +177,7 @@ def _refusal(error: Exception) -> str:
 
 
 def _begin(
-    tx: Transaction, uid: str, number: int, cluster: str, handle: bytes
+    tx: Transaction, uid: str, number: int, context: Context, handle: bytes
 ) -> AttemptRow | None:
     """Stores a new attempt with its handle; None if the experiment no longer waits for it."""
     experiment = tx.experiment(uid)
@@ -188,7 +188,12 @@ def _begin(
     ):
         return None
     row = AttemptRow(
-        experiment_uid=uid, number=number, cluster=cluster, handle=handle, create_time=tx.now
+        experiment_uid=uid,
+        number=number,
+        cluster=context.fence.cluster,
+        handle=handle,
+        create_time=tx.now,
+        journal_server=context.server,
     )
     created = lifecycle.begin_attempt(experiment, number)
     tx.insert_attempt(row)

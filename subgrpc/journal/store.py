@@ -9,7 +9,7 @@ import shutil
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -104,12 +104,21 @@ class JournalStore:
         Raises:
             Unavailable: the disk refuses it.
         """
-        folder = self._check(uid)
         with self._lock:
             states = [state for (of, _), state in list(self._states.items()) if of == uid]
-            for state in states:
-                state.deleted = True
-        doomed = self._root / f"{_DELETED}{uid}"
+        self._remove(self._check(uid), f"{_DELETED}{uid}", states)
+
+    def delete_attempt(self, uid: str, attempt: int) -> None:
+        """Removes the journal of one attempt, as `delete` does; it may be begun anew."""
+        with self._lock:
+            state = self._states.pop((uid, attempt), None)
+        states = [] if state is None else [state]
+        self._remove(self._folder(uid, attempt), f"{_DELETED}{uid}-{int(attempt)}", states)
+
+    def _remove(self, folder: Path, name: str, states: Sequence[JournalState]) -> None:
+        for state in states:
+            state.deleted = True
+        doomed = self._root / name
         try:
             # Renamed first: after a crash it is either all there or being removed.
             if folder.exists():
@@ -118,7 +127,7 @@ class JournalStore:
             shutil.rmtree(doomed, ignore_errors=True)
         except OSError as error:
             raise Unavailable(
-                f"the logs of {uid} cannot be removed: {error.strerror}",
+                f"the logs in {folder} cannot be removed: {error.strerror}",
                 reason="LOG_STORE_UNAVAILABLE",
                 retry_after=1.0,
             ) from error

@@ -36,6 +36,7 @@ from subgrpc.metastore.records import (
     Snapshot,
     SnapshotItems,
 )
+from subgrpc.metastore.serverid import server_id
 from subgrpc.metastore.snapshot import SnapshotReader
 from subgrpc.metastore.sqlite import DIALECT, open_sqlite
 from subgrpc.metastore.statements import Statements
@@ -56,6 +57,7 @@ class Metastore:
 
     Attributes:
         shared: whether other servers may have it open, too.
+        server_id: who this data folder's server is, among them.
         identity: who this control plane is.
         feed: the newest changes, and how to wait for the next.
         clock: the time in µs since the epoch, for all that is stored and compared with it.
@@ -69,6 +71,7 @@ class Metastore:
         identity: Identity,
         revision: int,
         *,
+        server_id: str,
         feed_size: int,
         change_retention: timedelta,
         change_limit: int,
@@ -80,6 +83,7 @@ class Metastore:
         self._reader = opened.reader
         self._statements = statements
         self.shared = False
+        self.server_id = server_id
         self.identity = identity
         self.feed = ChangeFeed(feed_size, revision)
         self._queries = Queries(statements.dialect)
@@ -127,6 +131,7 @@ class Metastore:
                 opened,
                 statements,
                 *(await _identity(opened.reader, statements)),
+                server_id=await asyncio.to_thread(server_id, data_dir),
                 feed_size=feed_size,
                 change_retention=change_retention,
                 change_limit=change_limit,

@@ -137,6 +137,8 @@ class Server:
                 clusters=config.clusters,
                 default_cluster=config.chosen_default(),
                 data_dir=config.data_dir / "drivers",
+                server=store.server_id,
+                lease_length=config.lease_length,
             ),
         )
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import platform
 import socket
 import sys
@@ -40,7 +41,12 @@ from subgrpc.driver.local.folders import disk, run_key
 from subgrpc.driver.local.host import Host, look
 from subgrpc.driver.local.launch import Launcher, check_secrets
 from subgrpc.driver.local.notify import Notifier
-from subgrpc.driver.local.options import HostOptions, host_options, options_schema
+from subgrpc.driver.local.options import (
+    HostOptions,
+    host_options,
+    options_schema,
+    runs_folder,
+)
 from subgrpc.driver.local.placement import Queue
 from subgrpc.driver.local.registry import Registry
 from subgrpc.driver.local.state import LocalRun, LocalTask, make_handle
@@ -74,8 +80,15 @@ class LocalDriver(Driver):
 
     @classmethod
     def from_config(cls, config: ClusterConfig) -> LocalDriver:
-        """Makes the driver; the options are `cpu`, `memory`, and `gpus` or `gpu_ids`."""
-        return cls(Path(config.data_dir).absolute(), host_options(config.options))
+        """Makes the driver; the options are `cpu`, `memory`, `gpus` or `gpu_ids`, and `folder`."""
+        options = host_options(config.options)
+        return cls(Path(runs_folder(config.options, config.data_dir)), options)
+
+    @classmethod
+    def home(cls, config: ClusterConfig) -> str:
+        """This machine and the folder: the processes are here, and their files are there."""
+        folder = os.path.realpath(runs_folder(config.options, config.data_dir))
+        return f"{socket.gethostname()}:{folder}"
 
     async def start(self) -> None:
         """Takes up the runs of an earlier server."""

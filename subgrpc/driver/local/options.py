@@ -14,6 +14,8 @@ from subgrpc.errors import FieldViolation, InvalidArgument
 from subgrpc.quantities import parse_bytes, parse_cpu
 
 WORKING_DIRECTORY = "working_directory"
+FOLDER = "folder"
+"""The cluster's option that says where its runs are kept."""
 
 _SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -55,10 +57,13 @@ def options_schema() -> Struct:
 def host_options(options: Mapping[str, object]) -> HostOptions:
     """Reads a cluster's options: `cpu`, `memory`, and `gpus` (a number) or `gpu_ids` (a list).
 
+    `folder` is read by `runs_folder`.
+
     Raises:
         InvalidArgument: one is unknown or wrong; all of them are named.
     """
-    violations = _unknown(options, ("cpu", "memory", "gpus", "gpu_ids"), "")
+    violations = _unknown(options, ("cpu", "memory", "gpus", "gpu_ids", FOLDER), "")
+    violations += _folder_violations(options)
     found: dict[str, int | None] = {}
     for key, parse in (("cpu", parse_cpu), ("memory", parse_bytes)):
         try:
@@ -80,6 +85,22 @@ def host_options(options: Mapping[str, object]) -> HostOptions:
     if violations:
         raise InvalidArgument(violations=violations)
     return HostOptions(found["cpu"], found["memory"], gpus)
+
+
+def runs_folder(options: Mapping[str, object], data_dir: str) -> str:
+    """Where a cluster's runs are kept: the option `folder`, else the driver's own folder.
+
+    Servers of one machine that share a database may name the same folder: then they can take each
+    other's place.
+    """
+    return os.path.abspath(str(options.get(FOLDER) or data_dir))
+
+
+def _folder_violations(options: Mapping[str, object]) -> list[FieldViolation]:
+    folder = options.get(FOLDER, "/")
+    if isinstance(folder, str) and folder.startswith("/") and "\0" not in folder:
+        return []
+    return [FieldViolation(FOLDER, f"{folder!r} is not an absolute path", "NOT_ABSOLUTE")]
 
 
 def check_workload_options(options: Struct) -> list[FieldViolation]:

@@ -50,6 +50,7 @@ class World:
                 clusters={name: ClusterSettings("fake") for name in self.clusters},
                 default_cluster=self.clusters[0],
                 data_dir=self.folder / "clusters",
+                server=self.store.server_id,
             ),
         )
         await self.engine.start()
@@ -64,7 +65,11 @@ class World:
 
     async def create(self, experiment: Experiment | None = None) -> str:
         """Stores a QUEUED experiment as CreateExperiment does; returns its uid."""
-        experiment = experiment or Experiment()
+        uid = await self.insert(experiment or Experiment())
+        self.engine.wake(uid, "one")
+        return uid
+
+    async def insert(self, experiment: Experiment) -> str:
         uid = names.new_uid()
         experiment.name = f"teams/default/experiments/e-{uid[-8:]}"
         experiment.uid = uid
@@ -74,7 +79,6 @@ class World:
         if not experiment.spec.task_groups:
             experiment.spec.task_groups.add(role="main", command="true")
         await self.store.write(lambda tx: tx.insert_experiment(experiment))
-        self.engine.wake(uid, "one")
         return uid
 
     async def change(self, uid: str, state: api.ExperimentState.ValueType) -> None:
