@@ -18,6 +18,9 @@ from subgrpc.errors import FieldViolation, InvalidArgument
 MAX_LENGTH: Final = 2048
 """Greatest number of characters that a token has; as in the protos."""
 
+BOUND: Final = 256
+"""So many derived keys are kept: the same list is asked for again and again."""
+
 _VERSION: Final = 1
 _MAC_SIZE: Final = 16
 _HEAD_SIZE: Final = 1 + _MAC_SIZE
@@ -69,7 +72,7 @@ class TokenCodec:
         """
         self._key = key
         self._history_id = history_id.encode()
-        self._sealers: dict[str, Sealer] = {}
+        self._bound: dict[tuple[str, bytes], Sealer] = {}
 
     def seal(self, kind: str, payload: Any) -> str:
         """Returns a token that holds anything that JSON can hold.
@@ -81,7 +84,7 @@ class TokenCodec:
         Raises:
             ValueError: the token would be longer than `MAX_LENGTH`.
         """
-        token = self._of(kind).seal(_encode_json(payload).encode())
+        token = self.sealer(kind).seal(_encode_json(payload).encode())
         if len(token) > MAX_LENGTH:
             raise ValueError(
                 f"a token of {len(token)} characters; at most {MAX_LENGTH} are allowed"
@@ -101,7 +104,7 @@ class TokenCodec:
         Raises:
             InvalidArgument: the token is garbage, forged, of another kind, or of another history.
         """
-        return json.loads(self._of(kind).open(token, reason=reason, field=field))
+        return json.loads(self.sealer(kind).open(token, reason=reason, field=field))
 
     def sealer(self, kind: str, context: bytes = b"") -> Sealer:
         """Returns the sealer of a kind whose tokens are bound to a context that they do not hold.
@@ -110,16 +113,18 @@ class TokenCodec:
             kind: the tokens' purpose; distinct from the kinds of `seal`.
             context: what else must be the same when a token comes back, such as the request.
         """
+        known = self._bound.get((kind, context))
+        if known is None:
+            if len(self._bound) >= BOUND:
+                self._bound.clear()
+            known = self._bound[kind, context] = self._derived(kind, context)
+        return known
+
+    def _derived(self, kind: str, context: bytes) -> Sealer:
         parts = (b"subgrpc token", self._history_id, kind.encode(), context)
         # Each part goes with its length: no two lists of parts look the same.
         message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return Sealer(hmac.digest(self._key, message, "sha256"))
-
-    def _of(self, kind: str) -> Sealer:
-        sealer = self._sealers.get(kind)
-        if sealer is None:
-            sealer = self._sealers[kind] = self.sealer(kind)
-        return sealer
 
 
 def _to_text(raw: bytes) -> str:
