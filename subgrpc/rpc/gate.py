@@ -18,6 +18,7 @@ from subgrpc import __version__
 from subgrpc.config import Limits
 from subgrpc.errors import ResourceExhausted, SubgrpcError
 from subgrpc.rpc.auth import Authenticator
+from subgrpc.rpc.logging import call_fields
 from subgrpc.rpc.status import DETAILS_KEY, to_status
 
 REQUEST_ID_KEY: Final = "x-request-id"
@@ -81,9 +82,9 @@ class Gate:
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = f"{random.getrandbits(64):016x}"
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id), (VERSION_KEY, __version__)))
-        structlog.contextvars.bind_contextvars(rpc=method, request_id=request_id)
+        call_fields.set({"rpc": method, "request_id": request_id})
         principal = self._authenticator.principal(authorization, context)
-        structlog.contextvars.bind_contextvars(principal=principal)
+        call_fields.set({"rpc": method, "request_id": request_id, "principal": principal})
         bucket = self._buckets.get(principal)
         if bucket is None:
             bucket = self._buckets[principal] = _Bucket(self._limits.calls_per_second)
