@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from subgrpc.journal.frames import DATA, FLUSH, GAP, Run
-from subgrpc.journal.reader import Batch, JournalReader, Start
+from subgrpc.journal.reader import STRIDE, Batch, JournalReader, Start
 from subgrpc.journal.store import JournalStore
 from subgrpc.journal.writer import JournalWriter
 
@@ -11,6 +11,7 @@ __all__ = [
     "DATA",
     "FLUSH",
     "GAP",
+    "STRIDE",
     "Batch",
     "JournalReader",
     "JournalStore",

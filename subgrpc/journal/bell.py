@@ -28,6 +28,11 @@ class Bell:
         self._timer: asyncio.TimerHandle | None = None
         self._last = 0.0
 
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
     def listen(self, callback: Callable[[], None]) -> object:
         """Has `callback` called after every ring, several rings at most `INTERVAL` late as one.
 

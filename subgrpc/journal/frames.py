@@ -33,6 +33,8 @@ MAX_RUN_TIME: Final = 1_000_000
 HEADER: Final = struct.Struct("<IIQqBBBB")
 MAX_FRAME: Final = HEADER.size + 255 + 3 + MAX_DATA
 """Greatest size of a frame in bytes."""
+_LONG: Final = 4096
+"""Data of so many bytes is cheaper to look at than to copy."""
 _CHECKED: Final = 8
 """Bytes of a frame that stand before those that the CRC covers."""
 _BODY: Final = struct.Struct("<QqBBBB")
@@ -50,7 +52,8 @@ class Run:
         offset: where `parts` start in the task's stream, bytes; the carry stands before it.
         time: when the first frame arrived, µs since the epoch.
         carry: the carry of the first frame; empty if reading began within that frame.
-        parts: the data of each frame; of a gap, its data.
+        parts: the data of each frame; of a gap, its data. What is long is a view of the buffer that
+            it was read from: it is copied when it is joined, and not before.
         starts: the frames' places in the buffer that they were read from.
         skip: bytes of the first frame that were left out of `parts`.
         size: the sum of the lengths of carry and parts.
@@ -63,7 +66,7 @@ class Run:
     offset: int
     time: int
     carry: bytes
-    parts: list[bytes]
+    parts: list[bytes | memoryview]
     starts: list[int]
     size: int
     end: int
@@ -71,7 +74,8 @@ class Run:
 
     def gap(self) -> tuple[int, str]:
         """Returns a gap's length in bytes (0: not known) and its message."""
-        return _GAP_LENGTH.unpack_from(self.parts[0])[0], self.parts[0][8:].decode()
+        data = join(self)
+        return _GAP_LENGTH.unpack_from(data)[0], data[8:].decode()
 
     def locate(self, count: int) -> tuple[int, int]:
         """Returns (start of the frame, bytes of it) behind `count` bytes of carry and parts.
@@ -176,7 +180,7 @@ def parse(
             and time < due
             and buffer[at + 26 : body + task_size] == key
         ):
-            run.parts.append(buffer[start:end])
+            run.parts.append(buffer[start:end] if count < _LONG else view[start:end])
             run.starts.append(at)
             run.size += count
             run.end = end
@@ -187,8 +191,9 @@ def parse(
             if (not task or name == task) and (not stream or of_stream == stream):
                 cut = min(skip, count)
                 carry = b"" if cut else buffer[body + task_size : start]
+                part = buffer[start + cut : end] if count < _LONG else view[start + cut : end]
                 run = Run(
-                    kind, name, of_stream, offset + cut, time, carry, [buffer[start + cut : end]],
+                    kind, name, of_stream, offset + cut, time, carry, [part],
                     [at], len(carry) + count - cut, end, cut,
                 )  # fmt: skip
                 runs.append(run)
@@ -222,4 +227,5 @@ def decode(raw: bytes) -> tuple[bytes, int]:
 
 def join(run: Run) -> bytes:
     """Returns a run's parts as one."""
-    return run.parts[0] if len(run.parts) == 1 else b"".join(run.parts)
+    first = run.parts[0]
+    return first if len(run.parts) == 1 and isinstance(first, bytes) else b"".join(run.parts)

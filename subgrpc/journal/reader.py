@@ -14,6 +14,7 @@ from subgrpc.journal.segments import (
     SegmentIndex,
     position_of,
     scan,
+    segment_name,
     segment_path,
     split_position,
 )
@@ -64,6 +65,11 @@ class JournalReader:
         """Whether the journal is complete: nothing will come behind its end."""
         self._state.refresh()
         return self._state.sealed
+
+    @property
+    def shared(self) -> bool:
+        """Whether several listen to the journal: what is read for one is read for others too."""
+        return self._state.bell.listeners > 1
 
     def at_end(self, position: int) -> bool:
         """Whether nothing stands behind a position now.
@@ -132,7 +138,7 @@ class JournalReader:
         state.refresh()
         number, offset = state.place(position)
         here = position_of(number, offset)
-        if state.at_end(here):
+        if here >= state.end:
             return Batch([], here, here if number else position)
         if here >= limit:  # what follows the limit has come meanwhile
             limit = self.stop(here)
@@ -204,7 +210,8 @@ class JournalReader:
     def _pread(self, number: int, offset: int, size: int, wait: bool) -> bytes:
         state = self._state
         try:
-            file = os.open(segment_path(state.folder, number), os.O_RDONLY | os.O_CLOEXEC)
+            # Without a Path in between, which takes longer than the call itself.
+            file = os.open(f"{state.folder}/{segment_name(number)}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             state.refresh()
             raise NotFound("the logs were deleted", reason="LOGS_DELETED") from error

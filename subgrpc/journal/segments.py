@@ -155,7 +155,12 @@ def split_position(position: int) -> tuple[int, int]:
 
 def segment_path(folder: Path, number: int) -> Path:
     """Returns the file of a segment."""
-    return folder / f"{number:06d}.seg"
+    return folder / segment_name(number)
+
+
+def segment_name(number: int) -> str:
+    """Returns the name of a segment's file."""
+    return f"{number:06d}.seg"
 
 
 def index_path(folder: Path, number: int) -> Path:

@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from subgrpc.journal import JournalReader
+from subgrpc.journal import STRIDE, JournalReader
 from subgrpc.services.log_frames import Cursor, FrameBuilder
 from subgrpc.services.log_target import Target
 
@@ -27,7 +27,9 @@ class LogBatches:
     """Builds frames from journals, and keeps the last ones that it built.
 
     A frame depends on nothing but request and place, so followers share it: a hundred of one log
-    cost little more than one. Memory is bounded by `CACHE_SIZE`, not by their number.
+    cost little more than one. Memory is bounded by `CACHE_SIZE`, not by their number. Where one
+    follows alone nothing is kept: his frames are then built in memory that the processor's caches
+    still hold.
     """
 
     def __init__(self, size: int = CACHE_SIZE) -> None:
@@ -43,22 +45,57 @@ class LogBatches:
             NotFound, OutOfRange, DataLoss: as `JournalReader.read`.
         """
         stop = reader.stop(cursor.position)
-        key = (target.fingerprint, cursor, stop)
-        kept = self._kept.get(key)
-        if kept is not None:
-            self._kept.move_to_end(key)
-            return kept
         try:
-            found = _build(reader, target, builder, cursor, stop, wait=False)
+            return self._take(reader, target, builder, cursor, stop, wait=False)
         except BlockingIOError:
             # Only the disk is waited for in a thread: building there would fight for the GIL.
             await asyncio.to_thread(reader.fetch, cursor.position, stop)
-            found = self._kept.get(key) or _build(reader, target, builder, cursor, stop, wait=True)
-        self._keep(key, found)
+            return self._take(reader, target, builder, cursor, stop, wait=True)
+
+    def ahead(
+        self, reader: JournalReader, target: Target, builder: FrameBuilder, cursor: Cursor
+    ) -> Frames | None:
+        """Returns what `read` will, for one who follows alone; None: it is not worth its while.
+
+        To be called while the frames before are on their way. Only whole strides are read so:
+        what is still being written becomes more by the time that it is wanted.
+
+        Raises:
+            NotFound, OutOfRange, DataLoss: as `JournalReader.read`.
+        """
+        if reader.shared:
+            return None
+        stop = reader.stop(cursor.position)
+        if stop % STRIDE:
+            return None
+        try:
+            return _build(reader, target, builder, cursor, stop, wait=False)
+        except BlockingIOError:
+            return None
+
+    def _take(
+        self,
+        reader: JournalReader,
+        target: Target,
+        builder: FrameBuilder,
+        cursor: Cursor,
+        stop: int,
+        *,
+        wait: bool,
+    ) -> Frames:
+        if not reader.shared:
+            return _build(reader, target, builder, cursor, stop, wait=wait)
+        key = (target.fingerprint, cursor, stop)
+        found = self._kept.get(key)
+        if found is None:
+            found = _build(reader, target, builder, cursor, stop, wait=wait)
+            self._keep(key, found)
+        else:
+            self._kept.move_to_end(key)
         return found
 
     def _keep(self, key: _Key, found: Frames) -> None:
-        if not found.frames or key in self._kept:
+        if not found.frames:
             return
         self._kept[key] = found
         self._room -= _size(found)

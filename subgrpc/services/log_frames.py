@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from subgrpc.journal import DATA, FLUSH, GAP, Batch, Run
@@ -83,7 +84,8 @@ class FrameBuilder:
                 found.extend(self._texts(attempt, batch.base, run))
             elif run.kind == DATA:
                 cursor = Cursor(attempt, batch.base + run.end)
-                found.append(self._chunk(run, run.offset, _DATA, join(run), cursor))
+                size = run.size - len(run.carry)
+                found.append(self._chunk(run, run.offset, _DATA, run.parts, size, cursor))
         return found
 
     def _texts(self, attempt: int, base: int, run: Run) -> Iterator[bytes]:
@@ -91,7 +93,7 @@ class FrameBuilder:
         offset = run.offset - len(run.carry)
         if run.kind == FLUSH:  # the carry stays incomplete for ever
             text = run.carry.decode("utf-8", "replace").encode()
-            yield self._chunk(run, offset, _TEXT, text, behind)
+            yield self._chunk(run, offset, _TEXT, (text,), len(text), behind)
             return
         for text, start, end in _pieces(run.carry + join(run) if run.carry else join(run)):
             cursor = behind
@@ -99,22 +101,24 @@ class FrameBuilder:
                 place, skip = run.locate(end)
                 cursor = Cursor(attempt, base + place, skip)
             if text:
-                yield self._chunk(run, offset + start, _TEXT, text, cursor)
+                yield self._chunk(run, offset + start, _TEXT, (text,), len(text), cursor)
 
-    def _chunk(self, run: Run, offset: int, field: int, content: bytes, cursor: Cursor) -> bytes:
-        """Puts a frame together with one copy of `content`."""
-        head = b"".join(
-            (
-                number(_ATTEMPT, cursor.attempt),
-                length_delimited(_TASK, run.task.encode()),
-                number(_STREAM, run.stream),
-                number(_OFFSET, offset) if offset else b"",
-                b"%c%b" % (field << 3 | 2, varint(len(content))),
-            )
-        )
-        tail = length_delimited(_TIME, _timestamp(run.time))
-        size = varint(len(head) + len(content) + len(tail))
-        return b"".join((self._head(_CHUNK, cursor), size, head, content, tail))
+    def _chunk(
+        self,
+        run: Run,
+        offset: int,
+        field: int,
+        content: Sequence[bytes | memoryview],
+        length: int,
+        cursor: Cursor,
+    ) -> bytes:
+        """Puts a frame together with one copy of `content`, which has `length` bytes."""
+        source = _source(cursor.attempt, run.task, run.stream)
+        place = number(_OFFSET, offset) if offset else b""
+        before = _before(field, length)
+        time = length_delimited(_TIME, _timestamp(run.time))
+        size = varint(len(source) + len(place) + len(before) + length + len(time))
+        return b"".join((self._head(_CHUNK, cursor), size, source, place, before, *content, time))
 
     def _gap(self, attempt: int, base: int, run: Run) -> bytes:
         length, message = run.gap()
@@ -135,6 +139,19 @@ class FrameBuilder:
         """The resume token, and the tag of the message that follows with its length."""
         token = self._sealer.seal(_TOKEN.pack(*cursor)).encode()
         return b"%b%c" % (length_delimited(_RESUME_TOKEN, token), field << 3 | 2)
+
+
+@lru_cache(maxsize=1024)
+def _source(attempt: int, task: str, stream: int) -> bytes:
+    """Where a chunk's output comes from: its first fields."""
+    name = length_delimited(_TASK, task.encode())
+    return number(_ATTEMPT, attempt) + name + number(_STREAM, stream)
+
+
+@lru_cache(maxsize=1024)
+def _before(field: int, length: int) -> bytes:
+    """What stands before output of so many bytes."""
+    return bytes((field << 3 | 2,)) + varint(length)
 
 
 def _timestamp(micros: int) -> bytes:

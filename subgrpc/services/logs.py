@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from subgrpc.errors import NotFound
+from subgrpc.errors import NotFound, SubgrpcError
 from subgrpc.journal import JournalReader, JournalStore
 from subgrpc.metastore import Metastore
 from subgrpc.services.alarm import Alarm
-from subgrpc.services.log_batches import LogBatches
+from subgrpc.services.log_batches import Frames, LogBatches
 from subgrpc.services.log_frames import Cursor, FrameBuilder
 from subgrpc.services.log_target import Target, find_target
 from subgrpc.tokens import TokenCodec
@@ -56,8 +57,9 @@ class Logs:
     ) -> AsyncGenerator[bytes, None]:
         """Yields serialised StreamLogsResponse messages.
 
-        Nothing is read ahead of whoever takes them: a slow one costs no memory. Close the
-        generator (`contextlib.aclosing`) when it is not taken to its end.
+        At most one batch, about 128 KiB, is read ahead of whoever takes them: a slow one costs
+        no more memory than that. Close the generator (`contextlib.aclosing`) when it is not taken
+        to its end.
 
         Args:
             request: already validated against the rules of its fields.
@@ -117,6 +119,7 @@ class _Follower:
         self._complete = True
         self._due = self._now() + logs.heartbeat
         self._revision = -1
+        self._ahead: Frames | None = None
 
     def close(self) -> None:
         self._alarm.close()
@@ -150,18 +153,22 @@ class _Follower:
         """Yields the frames of one attempt: to its end, or (no follow) to what is there now."""
         uid, attempt = self._target.uid, self._cursor.attempt
         reader = self._logs.journals.reader(uid, attempt)
+        self._ahead = None
+        soon = asyncio.get_running_loop().call_soon
         forget = self._logs.journals.listen(uid, attempt, self._alarm.ring)
         until = None if self._follow else reader.end
         try:
             while not self._draining.is_set():
                 self._alarm.clear()
                 end = reader.end
-                found = await self._logs.batches.read(
+                found = self._ahead or await self._logs.batches.read(
                     reader, self._target, self._builder, self._cursor
                 )
+                self._ahead, self._cursor = None, found.cursor
+                if found.frames and found.cursor.position < end:
+                    soon(self._read_ahead, reader, found.cursor)
                 for frame in found.frames:
                     yield frame
-                self._cursor = found.cursor
                 if until is not None and self._cursor.position >= until:
                     self._complete &= await self._at_its_end(reader)
                     return
@@ -178,6 +185,13 @@ class _Follower:
                     yield self._heartbeat()
         finally:
             forget()
+
+    def _read_ahead(self, reader: JournalReader, cursor: Cursor) -> None:
+        """Builds the next frames while the ones before are on their way, which takes as long."""
+        if self._cursor == cursor and self._ahead is None:
+            # What is wrong there is said when the follower comes there.
+            with contextlib.suppress(SubgrpcError):
+                self._ahead = self._logs.batches.ahead(reader, self._target, self._builder, cursor)
 
     async def _at_its_end(self, reader: JournalReader) -> bool:
         """Whether no more output of the attempt will come than has been sent."""

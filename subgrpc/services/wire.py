@@ -8,8 +8,13 @@ from functools import lru_cache
 
 def varint(value: int) -> bytes:
     """A number as protobuf's base-128 varint; `value` >= 0."""
+    # Without a loop as long as most lengths are: every frame of a log has several.
     if value < 0x80:
         return bytes((value,))
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    if value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
