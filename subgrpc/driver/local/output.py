@@ -129,17 +129,25 @@ class _Tail:
                 self._file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return b""
-        last = self._last
-        found = os.pread(self._file, len(last) + CHUNK, self.offset - self._shift - len(last))
-        if found.startswith(last) and (found or not self._shrunk()):
-            data = found[len(last) :]
-        else:
+        data = os.pread(self._file, CHUNK, self.offset - self._shift)
+        if self._was_truncated(data):
             self._truncated()
             data = os.pread(self._file, CHUNK, 0)
         if data:
             self._last = data[-_KEEP:]
             self.offset += len(data)
         return data
+
+    def _was_truncated(self, data: bytes) -> bool:
+        """Whether `data` is not what follows what was read before.
+
+        What stood before it is looked at after it was read, so that no truncation comes between;
+        and by a read of its own, so that nothing has to be cut off: that would copy the data.
+        """
+        last = self._last
+        if last and os.pread(self._file, len(last), self.offset - self._shift - len(last)) != last:
+            return True
+        return not data and self._shrunk()
 
     def _shrunk(self) -> bool:
         return os.fstat(self._file).st_size < self.offset - self._shift
