@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import codecs
 import struct
-import zlib
 from dataclasses import dataclass, field
 from typing import Final
+
+from subgrpc.journal.checksum import crc32
 
 DATA: Final = 0
 """Output."""
@@ -113,7 +114,7 @@ def encode(
 ) -> tuple[bytes, bytes]:
     """Returns a frame in two pieces, the second of which is `data` itself."""
     body = _BODY.pack(offset, time, len(carry), kind, stream, len(task)) + task + carry
-    crc = zlib.crc32(data, zlib.crc32(body))
+    crc = crc32(data, crc32(body))
     return struct.pack("<II", len(body) + len(data), crc) + body, data
 
 
@@ -154,7 +155,7 @@ def parse(
         skip: bytes of the first frame that are not wanted any more.
         check: whether to check the CRC; not needed for what this process wrote itself.
     """
-    unpack, crc32, view, size_of_header = HEADER.unpack_from, zlib.crc32, memoryview(buffer), 28
+    unpack, view, size_of_header = HEADER.unpack_from, memoryview(buffer), 28
     length = len(buffer)
     runs: list[Run] = []
     run: Run | None = None

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import zlib
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from subgrpc.journal.checksum import crc32
 from subgrpc.journal.frames import DATA, MAX_DATA, Run, carry_of, decode, encode, join, parse
 
 WORDS = st.sampled_from([b"abc\n", "žluť €".encode(), "😀".encode(), b"\xff\xfe", b"\xe2\x82", b""])
@@ -105,3 +107,25 @@ def test_a_place_in_a_run_is_a_frame_and_bytes_of_it(
     rest = parse(raw, start, len(raw), skip=skip).runs[0]
     assert rest.offset == count
     assert join(rest) == b"".join(parts)[count:]
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200))
+def test_the_checksum_is_the_one_of_zlib(head: bytes, data: bytes) -> None:
+    """A journal that was written where zlib-ng is not installed is read where it is."""
+    assert crc32(data, crc32(head)) == zlib.crc32(head + data)
+    assert crc32(memoryview(data)) == zlib.crc32(data)
+
+
+@given(st.lists(st.integers(1, MAX_DATA // 3), min_size=1, max_size=3), st.integers(0, MAX_DATA))
+def test_long_frames_are_joined_as_short_ones_are(sizes: list[int], skip: int) -> None:
+    """What is only looked at, and what was copied, make the same output."""
+    whole = bytes(number % 251 for number in range(sum(sizes)))
+    buffer, offset = b"", 0
+    for size in sizes:
+        buffer += frame(whole[offset : offset + size], offset)
+        offset += size
+    skip = min(skip, sizes[0] - 1)
+    (run,) = parse(buffer, 0, len(buffer), skip=skip).runs
+    assert join(run) == whole[skip:]
+    assert isinstance(join(run), bytes)
+    assert (run.offset, run.size) == (skip, len(whole) - skip)
