@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test pytest compiled test-integration test-matrix bench lint check-generated buf-lint format \
-	generate constraints check-breaking demo-down clean distclean
+	generate constraints docs check-breaking demo-down clean distclean
 
 PYTHONS := 3.10 3.11 3.12 3.13
 # Which real engines `make test-integration` tests: folders of tests/integration.
@@ -24,7 +24,7 @@ setup: $(READY) ## Installs everything for development into .venv.
 # The files that a virtual environment is made from. `make PYTHON=…` chooses the interpreter.
 $(READY): pyproject.toml constraints.txt tools/make_venv tools/find_python
 	@python=$$(PYTHON='$(PYTHON)' tools/find_python) && echo "setting up .venv with $$python" && \
-		tools/make_venv .venv "$$python" -c constraints.txt -e '.[all,dev,examples]'
+		tools/make_venv .venv "$$python" -c constraints.txt -e '.[all,dev,docs,examples]'
 	@touch $@
 
 # The oldest grpcio-tools that we support keeps the floor of the runtime low; it must not share an
@@ -88,6 +88,9 @@ generate: $(GENERATOR) ## Generates the Python code of the protos, and the clien
 
 check-breaking: $(GENERATOR) ## Compares the protos with those of the last release.
 	tools/check_breaking
+
+docs: $(READY) ## Builds the documentation's site in build/site, without a network.
+	@$(BIN)/python tools/make_docs.py
 
 constraints: $(READY) ## Updates constraints.txt; ARGS=--upgrade for the newest of everything.
 	tools/update_constraints $(ARGS)

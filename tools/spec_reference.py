@@ -8,20 +8,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
-import grpc_tools
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from grpc_tools import protoc
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from proto_files import comments, load
 from spec_schema import build, is_map, rules_of
 
 from subgrpc.options.v1.rules_pb2 import Quantity, Rules
@@ -40,48 +36,16 @@ _NESTED: dict[str, Descriptor] = {
 
 def read_comments() -> dict[str, str]:
     """The comment before each message and field of the API, by full name, as one line."""
-    packages = importlib.util.find_spec("google.api")
-    assert packages is not None, "googleapis-common-protos is not installed"
-    assert packages.submodule_search_locations is not None
-    includes = [
-        ROOT / "proto",
-        Path(next(iter(packages.submodule_search_locations))).parent.parent,
-        Path(grpc_tools.__file__).parent / "_proto",
-    ]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "set"
-        done = protoc.main(
-            [
-                "protoc",
-                *(f"-I{each}" for each in includes),
-                "--include_source_info",
-                f"--descriptor_set_out={out}",
-                *("subgrpc/v1/spec.proto", "subgrpc/v1/types.proto"),
-                "subgrpc/v1/experiment_service.proto",
-            ]
-        )
-        assert done == 0, "protoc failed"
-        files = FileDescriptorSet.FromString(out.read_bytes())
-    found = {}
-    for file in files.file:
-        for location in file.source_code_info.location:
-            path = list(location.path)
-            text = " ".join(location.leading_comments.split())
-            # 4: a message; 2 in it: a field (descriptor.proto).
-            if len(path) == 2 and path[0] == 4:
-                found[f"{file.package}.{file.message_type[path[1]].name}"] = text
-            elif len(path) == 4 and (path[0], path[2]) == (4, 2):
-                message = file.message_type[path[1]]
-                name = f"{file.package}.{message.name}.{message.field[path[3]].name}"
-                found[name] = text
-    return found
+    names = ("spec", "types", "experiment_service")
+    found = comments(load(*(f"subgrpc/v1/{each}.proto" for each in names)))
+    return {name: " ".join(text.split()) for name, text in found.items()}
 
 
-def table(fields: list[tuple[str, FieldDescriptor]], comments: dict[str, str]) -> str:
+def table(fields: list[tuple[str, FieldDescriptor]], texts: dict[str, str]) -> str:
     """The fields as rows of Markdown."""
     rows = ["| key | value | meaning |", "|---|---|---|"]
     for name, field in fields:
-        cells = (f"`{name}`", _kind(field), comments[field.full_name])
+        cells = (f"`{name}`", _kind(field), texts[field.full_name])
         rows.append(f"| {' | '.join(each.replace('|', chr(92) + '|') for each in cells)} |")
     return "\n".join(rows) + "\n"
 
@@ -141,11 +105,11 @@ def _limits(rules: Rules, low: str, high: str, unit: str) -> str:
 
 def outputs() -> dict[Path, str]:
     """What every generated file should hold."""
-    comments = read_comments()
-    schema = json.dumps(build(comments), indent=1, ensure_ascii=False) + "\n"
+    texts = read_comments()
+    schema = json.dumps(build(texts), indent=1, ensure_ascii=False) + "\n"
     document = REFERENCE.read_text(encoding="utf-8")
     document = _MARKS.sub(
-        lambda found: f"{found[1]}\n{table(_fields(found[2]), comments)}\n{found[3]}", document
+        lambda found: f"{found[1]}\n{table(_fields(found[2]), texts)}\n{found[3]}", document
     )
     return {SCHEMA: schema, REFERENCE: document}
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import click
 import pytest
 
+from subgrpc.cli.explanations import PAGE
 from subgrpc.cli.main import cli
 from subgrpc.spec import parse_spec
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    PAGE,
+]
 OPERATIONS = ROOT / "docs" / "operations.md"
+ENDS = ("--", "|", "||", "&&", ">")
+"""Words behind which no option of ours stands."""
 
 by_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -60,7 +69,7 @@ def test_commands_exist(document: Path) -> None:
             command = command.get_command(click.Context(command), words[2])
         assert command is not None, words
         known = {option for parameter in command.params for option in parameter.opts}
-        given = words[2 : words.index("--") if "--" in words else len(words)]
+        given = takewhile(lambda word: word not in ENDS, words[2:])
         assert {each for each in given if re.match(r"--?[a-z]", each)} <= known, words
 
 
