@@ -38,7 +38,7 @@ from subgrpc.v1.types_pb2 import LogStream, Resources, TaskState, TaskStatus
 
 RunKey = tuple[str, int]
 _CHUNK = 64 * 1024
-_ENDED = (
+ENDED = (
     TaskState.TASK_STATE_SUCCEEDED,
     TaskState.TASK_STATE_FAILED,
     TaskState.TASK_STATE_CANCELLED,
@@ -100,6 +100,35 @@ class FakeBackend:
         self._changed = asyncio.Event()
         self._log: list[Run] = []
 
+    def description(self) -> DriverDescription:
+        """What `describe` answers: an endless machine."""
+        return DriverDescription(
+            driver=FakeDriver.name,
+            version="1",
+            capabilities=["separate-streams"],
+            platform="fake/fake",
+            default_request=Resources(cpu="100m", memory="128Mi"),
+        )
+
+    def objections(self, workload: Workload) -> list[FieldViolation]:
+        """What `validate` and `submit` refuse in a workload."""
+        return self.violations
+
+    def take(self, known: FakeRun) -> None:
+        """A run was submitted: if `automatic`, its tasks run."""
+        self.runs[_key(known.run)] = known
+        self.wake(known.run)
+        if self.automatic:
+            for task in known.tasks:
+                self.observe(_key(known.run), *task, TaskState.TASK_STATE_RUNNING)
+
+    def end(self, known: FakeRun, tasks: Sequence[TaskKey], grace: timedelta) -> None:
+        """Tasks were stopped: if `obedient`, they end at once."""
+        for key in tasks:
+            if self.obedient and known.tasks[key].state not in ENDED:
+                cancelled = TaskState.TASK_STATE_CANCELLED
+                self.observe(_key(known.run), *key, cancelled, reason="Stopped")
+
     def driver_class(self) -> type[FakeDriver]:
         """Returns a class of drivers of this backend."""
 
@@ -148,7 +177,7 @@ class FakeBackend:
             status.start_time.CopyFrom(before.start_time)
         elif state in (TaskState.TASK_STATE_RUNNING, TaskState.TASK_STATE_SUCCEEDED):
             status.start_time.FromNanoseconds(time.time_ns())
-        if state in _ENDED:
+        if state in ENDED:
             status.end_time.FromNanoseconds(time.time_ns())
         run.tasks[TaskKey(role, index)] = status
         self.wake(run.run)
@@ -231,19 +260,15 @@ class FakeDriver(Driver):
         return cls()
 
     async def describe(self) -> DriverDescription:
-        """An endless machine."""
+        """Says what the backend says of itself."""
         await self.backend.enter()
-        return DriverDescription(
-            driver=self.name,
-            version="1",
-            platform="fake/fake",
-            default_request=Resources(cpu="100m", memory="128Mi"),
-        )
+        return self.backend.description()
 
     async def validate(self, workload: Workload) -> None:
-        """Objects to what `backend.violations` says."""
-        if self.backend.violations:
-            raise InvalidSpec(violations=self.backend.violations)
+        """Objects to what `backend.objections` says."""
+        violations = self.backend.objections(workload)
+        if violations:
+            raise InvalidSpec(violations=violations)
 
     async def prepare(self, workload: Workload) -> bytes:
         """A handle."""
@@ -275,11 +300,7 @@ class FakeDriver(Driver):
         taken, own = Run(), Workload()
         taken.CopyFrom(run)
         own.CopyFrom(workload)
-        backend.runs[_key(run)] = FakeRun(taken, own, dict(secrets), tasks)
-        backend.wake(run)
-        if backend.automatic:
-            for task in tasks:
-                backend.observe(_key(run), *task, TaskState.TASK_STATE_RUNNING)
+        backend.take(FakeRun(taken, own, dict(secrets), tasks))
 
     async def get(self, run: Run) -> Observation:
         """Returns how a run stands."""
@@ -309,6 +330,7 @@ class FakeDriver(Driver):
         self, run: Run, task: TaskKey, stream: LogStream.ValueType, offset: int, follow: bool
     ) -> AsyncIterator[LogChunk | LogGap]:
         """Yields what was written."""
+        await self.backend.enter()
         known = self._known(run)
         if TaskKey(*task) not in known.tasks:
             raise NotFound(f"there is no task {task}", reason="TASK_NOT_FOUND")
@@ -316,7 +338,7 @@ class FakeDriver(Driver):
             await self.backend.enter()
             if self.backend.runs.get(_key(run)) is not known:
                 raise NotFound(f"there is no run {_key(run)} any more", reason="RUN_NOT_FOUND")
-            ended = known.tasks[TaskKey(*task)].state in _ENDED
+            ended = known.tasks[TaskKey(*task)].state in ENDED
             for piece in _pieces(known.output.get((TaskKey(*task), stream), []), offset):
                 offset = piece.offset + _length(piece)
                 yield piece
@@ -331,11 +353,8 @@ class FakeDriver(Driver):
         if known is None:
             return
         known.stops.append((tuple(tasks), grace))
-        for key, status in tuple(known.tasks.items()):
-            wanted = not tasks or key in tasks
-            if self.backend.obedient and wanted and status.state not in _ENDED:
-                cancelled = TaskState.TASK_STATE_CANCELLED
-                self.backend.observe(_key(run), *key, cancelled, reason="Stopped")
+        wanted = [key for key in known.tasks if not tasks or key in tasks]
+        self.backend.end(known, wanted, grace)
 
     async def delete(self, run: Run) -> None:
         """Removes a run."""

@@ -123,7 +123,9 @@ class LocalDriver(Driver):
     async def describe(self) -> DriverDescription:
         """Says what this host has and what is taken."""
         host, used = self._host, self._ledger.used
-        capabilities = ["gpus"] if host.gpus else []
+        capabilities = ["separate-streams"]
+        if host.gpus:
+            capabilities.append("gpus")
         if host.cgroup:
             capabilities.append("memory-limit")
         return DriverDescription(

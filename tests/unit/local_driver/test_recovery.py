@@ -19,18 +19,7 @@ from subgrpc.driver.local.folders import read_claim
 from subgrpc.testing.contract import ENDED, RUNNING, Suite
 from subgrpc.v1.types_pb2 import TaskState
 from tests.unit.local_driver.conftest import MakeDriver
-
-
-def marked(uid: str) -> list[int]:
-    """Processes of an experiment's tasks."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if f"SUBGRPC_TASK_UID={uid}".encode() in Path(f"/proc/{name}/environ").read_bytes():
-                found.append(int(name))
-        except OSError:
-            continue
-    return found
+from tests.unit.local_driver.processes import marked
 
 
 class TestRecovery(Suite):

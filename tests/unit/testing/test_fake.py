@@ -1,9 +1,8 @@
-"""The fake driver keeps the promises of the contract, and does what a test tells it to."""
+"""The fake driver does what a test tells it to. (That it keeps the contract: test_contract.)"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -19,23 +18,12 @@ from subgrpc.driver import (
 )
 from subgrpc.errors import NotFound, Unavailable
 from subgrpc.plugins import PluginManager
-from subgrpc.testing.contract import DriverContract, Suite
+from subgrpc.testing.contract import Suite
 from subgrpc.testing.fake import FakeBackend
 from subgrpc.v1.types_pb2 import LogStream, TaskState
 
 STDOUT = LogStream.LOG_STREAM_STDOUT
 CONFIG = ClusterConfig("fake", "/nowhere", {})
-
-
-class TestFakeDriver(DriverContract):
-    """An automatic fake passes the suite."""
-
-    @pytest.fixture
-    async def driver(self) -> AsyncIterator[Driver]:
-        driver = FakeBackend(automatic=True).driver_class().from_config(CONFIG)
-        await driver.start()
-        yield driver
-        await driver.close()
 
 
 class TestScript(Suite):
