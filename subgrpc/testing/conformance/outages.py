@@ -107,7 +107,7 @@ class Outages(Suite):
             with contextlib.suppress(Unavailable, asyncio.TimeoutError, TimeoutError):
                 await asyncio.wait_for(watch(), 0.5)
             assert Synced() not in seen, "watch() says Synced, and cannot reach the backend"
-        assert (await driver.get(run)).tasks
+        assert (await driver.get(run)).tasks, "after an outage get() knows no task of a run"
 
     async def test_calls_are_repeated_after_an_outage(self, driver: Driver) -> None:
         """What an outage kept from being done can be done after it, once."""

@@ -99,7 +99,7 @@ class Submitting(Suite):
         workload = self.starter()
         run = await self.submit(first, workload)
         await self.until(first, run, RUNNING)
-        assert await self.first_chunk(first, run) == STARTED
+        assert await self.first_chunk(first, run) == STARTED, "its output is not what it wrote"
         await first.close()
         second = await drivers()
         assert await self.is_listed(second, run), "the new driver's watch() does not know the run"
