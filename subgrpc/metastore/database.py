@@ -6,7 +6,7 @@ SQLite. Statements are made by `statements`, with positional parameters.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from subgrpc.errors import SubgrpcError
 
 Row = tuple[Any, ...]
 Parameters = Sequence[Any]
+Taken = Callable[[], Exception]
 
 
 class WriteDatabase(Protocol):
@@ -26,8 +27,12 @@ class WriteDatabase(Protocol):
     def begin(self) -> None:
         """Begins a transaction that will not have to give way to another one."""
 
-    def commit(self) -> None:
-        """Makes the transaction durable; returns once it is."""
+    def commit(self, revision: int = 0) -> None:
+        """Makes the transaction durable; returns once it is.
+
+        Args:
+            revision: the last that it made, of which other servers are told; 0: none.
+        """
 
     def rollback(self) -> None:
         """Undoes the transaction, if there is one. Raises nothing."""
@@ -36,7 +41,7 @@ class WriteDatabase(Protocol):
         """Begins the part of the transaction that `release` keeps and `undo` undoes."""
 
     def release(self) -> None:
-        """Keeps what was done since `savepoint`."""
+        """Keeps what was done since `savepoint`; raises what `run` was given as `taken`."""
 
     def undo(self) -> None:
         """Undoes what was done since `savepoint`."""
@@ -44,11 +49,14 @@ class WriteDatabase(Protocol):
     def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a query and returns its rows."""
 
-    def run(self, sql: str, parameters: Parameters = ()) -> int:
-        """Runs a statement and returns how many rows it touched.
+    def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
+        """Runs a statement, at the latest when the next result is asked for.
 
-        Raises:
-            UniqueViolation: another row has that key.
+        Args:
+            sql: the statement.
+            parameters: its parameters.
+            taken: makes what is raised if another row has that key, here or by what runs next, at
+                the latest by `release`. Without it that is a mistake of the caller's.
         """
 
     def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
@@ -83,10 +91,6 @@ class ReadDatabase(Protocol):
         """Closes the connection."""
 
 
-class UniqueViolation(Exception):
-    """A row with that key is there already."""
-
-
 class DatabaseFailed(Exception):
     """The database cannot be used now; `error` is what callers are told."""
 
@@ -95,8 +99,20 @@ class DatabaseFailed(Exception):
         self.error = error
 
 
+class Listener(Protocol):
+    """Hears when another server has committed something to the same database."""
+
+    async def listen(self, ring: Callable[[], None]) -> None:
+        """Calls `ring` then, until it is cancelled. One call may be lost, or come for nothing."""
+
+
 class Opened(NamedTuple):
-    """The two connections of a database that is of the current schema."""
+    """The connections of a database that is of the current schema.
+
+    Attributes:
+        listener: None: no other server can have it open.
+    """
 
     writer: WriteDatabase
     reader: ReadDatabase
+    listener: Listener | None = None

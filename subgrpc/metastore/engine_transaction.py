@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 
 from subgrpc import names
 from subgrpc.errors import Aborted, AlreadyExists, NotFound
-from subgrpc.metastore.database import Parameters, Row, UniqueViolation, WriteDatabase
+from subgrpc.metastore.database import Parameters, Row, Taken, WriteDatabase
 from subgrpc.metastore.records import AttemptRow, Fence, Lease, ServerRecord
 from subgrpc.metastore.statements import Statements
 from subgrpc.v1.cluster_service_pb2 import Cluster
@@ -41,10 +41,10 @@ class EngineTransaction(ABC):
         """For this package: runs a query."""
         return self._database.all(sql, parameters)
 
-    def run(self, sql: str, parameters: Parameters) -> int:
-        """For this package: runs a statement; returns how many rows it touched."""
+    def run(self, sql: str, parameters: Parameters, taken: Taken | None = None) -> None:
+        """For this package: runs a statement; `taken` makes the error of a key that is taken."""
         self.wrote = True
-        return self._database.run(sql, parameters)
+        self._database.run(sql, parameters, taken)
 
     def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
         """For this package: runs a statement for each set of parameters, if there is any."""
@@ -64,11 +64,12 @@ class EngineTransaction(ABC):
             AlreadyExists: ATTEMPT_EXISTS.
         """
         row.cluster = names.cluster_name(row.cluster)
-        try:
-            self.run(self.statements.insert_attempt, _stored(row))
-        except UniqueViolation as error:
-            text = f"experiment {row.experiment_uid} has an attempt {row.number} already"
-            raise AlreadyExists(text, reason="ATTEMPT_EXISTS") from error
+        text = f"experiment {row.experiment_uid} has an attempt {row.number} already"
+        self.run(
+            self.statements.insert_attempt,
+            _stored(row),
+            lambda: AlreadyExists(text, reason="ATTEMPT_EXISTS"),
+        )
 
     def save_attempt(self, row: AttemptRow) -> None:
         """Stores what has become of an attempt; nothing is written if it is the same.
@@ -131,11 +132,12 @@ class EngineTransaction(ABC):
         if self._lease(name) != seen:
             raise Aborted(f"the lease of {name} was renewed or taken", reason="LEASE_LOST")
         if seen is None:
-            try:
-                self.run(self.statements.insert_lease, (name, holder, 1, 0, home))
-            except UniqueViolation as error:
-                text = f"the lease of {name} was taken by another server"
-                raise Aborted(text, reason="LEASE_LOST") from error
+            text = f"the lease of {name} was taken by another server"
+            self.run(
+                self.statements.insert_lease,
+                (name, holder, 1, 0, home),
+                lambda: Aborted(text, reason="LEASE_LOST"),
+            )
             return 1
         self._write_lease(Lease(name, holder, seen.epoch + 1, seen.renewals + 1, home))
         return seen.epoch + 1
@@ -146,7 +148,7 @@ class EngineTransaction(ABC):
         Raises:
             Aborted: LEASE_LOST.
         """
-        held = self.check_fence(Fence(cluster, epoch))
+        held = self._held(cluster, epoch, self._lease(names.cluster_name(cluster)))
         self._write_lease(replace(held, renewals=held.renewals + 1))
 
     def release_lease(self, cluster: str, epoch: int) -> None:
@@ -156,37 +158,39 @@ class EngineTransaction(ABC):
             self._write_lease(replace(held, holder="", renewals=held.renewals + 1))
 
     def check_fence(self, fence: Fence) -> Lease:
-        """Returns the lease of a fence.
+        """Returns the lease of a fence; nobody takes it over before this transaction has ended.
 
         Raises:
             Aborted: LEASE_LOST, another holder has it, or it was released.
         """
-        held = self._lease(names.cluster_name(fence.cluster))
-        if held is None or held.epoch != fence.epoch or not held.holder:
-            text = f"the lease of {fence.cluster} with epoch {fence.epoch} was lost"
+        rows = self.query(self.statements.lease_shared, (names.cluster_name(fence.cluster),))
+        return self._held(fence.cluster, fence.epoch, Lease(*rows[0]) if rows else None)
+
+    @staticmethod
+    def _held(cluster: str, epoch: int, held: Lease | None) -> Lease:
+        if held is None or held.epoch != epoch or not held.holder:
+            text = f"the lease of {cluster} with epoch {epoch} was lost"
             raise Aborted(text, reason="LEASE_LOST")
         return held
 
     def save_server(self, server: ServerRecord) -> None:
         """Stores how a server can be reached now."""
-        if not self.run(self.statements.update_server, (*server[1:], server.id)):
-            self.run(self.statements.insert_server, server)
+        self.run(self.statements.put_server, server)
 
     def save_cluster(self, cluster: Cluster) -> None:
         """Stores a cluster as it is published; nothing is written if it is the same."""
         body = cluster.SerializeToString(deterministic=True)
         rows = self.query(self.statements.cluster, (cluster.name,))
-        if not rows:
-            self.run(self.statements.insert_cluster, (cluster.name, body))
-        elif rows[0][0] != body:
-            self.run(self.statements.update_cluster, (body, cluster.name))
+        if not rows or rows[0][0] != body:
+            self.run(self.statements.put_cluster, (cluster.name, body))
 
     def remove_cluster(self, name: str) -> None:
         """Removes a cluster that is no longer configured."""
         self.run(self.statements.delete_cluster, (names.cluster_name(name),))
 
     def _lease(self, cluster: str) -> Lease | None:
-        rows = self.query(self.statements.lease, (cluster,))
+        """A lease, which this transaction may change."""
+        rows = self.query(self.statements.lease_locked, (cluster,))
         return Lease(*rows[0]) if rows else None
 
     def _write_lease(self, lease: Lease) -> None:

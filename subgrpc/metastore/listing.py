@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from subgrpc.errors import OutOfRange
 from subgrpc.filters import EXPERIMENT_FIELDS, Filter, OrderBy
@@ -20,6 +20,20 @@ SMALL_PAGE = 100
 """Up to this limit a page is fetched whole before its bytes are counted."""
 _IMAGES = slice(3, 5)
 """Where a row of `change` has its bodies."""
+
+
+class Portion(NamedTuple):
+    """Changes between two revisions.
+
+    Attributes:
+        oldest: changes up to this revision are no longer kept.
+        reached: there are no others up to this one.
+        changes: whole revisions.
+    """
+
+    oldest: int
+    reached: int
+    changes: list[Change]
 
 
 class Listing:
@@ -82,6 +96,31 @@ class Listing:
             return changes
         last = changes[-1].revision
         return [each for each in changes if each.revision < last]
+
+    async def newest(self) -> int:
+        """The last committed revision."""
+        row = await self._reader.one(self._statements.revision)
+        return 0 if row is None else row[0]
+
+    async def portion(self, revision: int, until: int | None, limit: int) -> Portion:
+        """The next changes after a revision, up to `until` or the last one."""
+        statements = self._statements
+        async with self._reader.consistent() as reader:
+            oldest = (await reader.all(statements.pruned))[0][0]
+            newest = (await reader.all(statements.revision))[0][0]
+            begin, end = max(revision, oldest), newest if until is None else min(until, newest)
+            sql, key = statements.changes_until, (begin, end)
+            rows, more = (
+                await take(reader, sql, key, limit + 1, _IMAGES) if end > begin else ([], False)
+            )
+            if more and rows[0][0] == rows[-1][0]:
+                rows = await reader.all(statements.changes_in, rows[0][:1])
+                return Portion(oldest, rows[0][0], [Change._make(row) for row in rows])
+        changes = [Change._make(row) for row in rows]
+        if more:
+            end = changes[-1].revision - 1
+            changes = [each for each in changes if each.revision <= end]
+        return Portion(oldest, end, changes)
 
     async def _bodies(
         self, reader: ReadDatabase, query: Query, given: Mapping[str, Any], limit: int

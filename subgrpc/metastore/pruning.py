@@ -16,12 +16,13 @@ def prune_changes(tx: Transaction, too_old: int, too_far: int) -> bool:
     Returns:
         Whether there may be more to remove.
     """
+    tx.query(tx.statements.pruned_locked)  # Before the rows: as every writer takes its locks.
     rows = tx.query(tx.statements.oldest_changes, (BATCH,))
     gone = list(takewhile(lambda row: row[1] < too_old or row[0] <= too_far, rows))
     if gone:
         last = gone[-1][0]
         tx.run(tx.statements.delete_changes, (last,))
-        tx.run(tx.statements.set_pruned, (last,))
+        tx.run(tx.statements.set_pruned, (last, last))
     return len(gone) == BATCH
 
 

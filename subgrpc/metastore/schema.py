@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import String
 from sqlalchemy.engine import Connection
 
 from subgrpc import names
@@ -18,6 +19,8 @@ from subgrpc.errors import FailedPrecondition
 VERSIONS: Final = ("0001", "0002")
 """Every version, oldest first, as in migrations/versions: a test compares them."""
 CURRENT: Final = VERSIONS[-1]
+TEXT: Final = String().with_variant(String(collation="C"), "postgresql")
+"""The type of text in migrations: ordered by code points on every database, as Python does."""
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from subgrpc.errors import DataLoss, SubgrpcError, Unavailable
 from subgrpc.metastore import schema
-from subgrpc.metastore.database import DatabaseFailed, Opened, Parameters, Row, UniqueViolation
+from subgrpc.metastore.database import DatabaseFailed, Opened, Parameters, Row, Taken
 from subgrpc.metastore.statements import Statements
 
 DATABASE_FILE = "metastore.db"
@@ -47,7 +47,7 @@ class SqliteWriter:
         """Takes the write lock at once, so that no later statement has to fail for it."""
         self.run("BEGIN IMMEDIATE")
 
-    def commit(self) -> None:
+    def commit(self, revision: int = 0) -> None:
         """Commits; with synchronous=FULL the log is on disk when this returns."""
         self.run("COMMIT")
 
@@ -77,10 +77,14 @@ class SqliteWriter:
         except sqlite3.Error as error:
             raise _write_failure(error) from error
 
-    def run(self, sql: str, parameters: Parameters = ()) -> int:
-        """Runs a statement."""
+    def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
+        """Runs a statement at once."""
         try:
-            return self._connection.execute(sql, parameters).rowcount
+            self._connection.execute(sql, parameters)
+        except sqlite3.IntegrityError as error:
+            if taken is None or "UNIQUE" not in str(error):
+                raise
+            raise taken() from error
         except sqlite3.Error as error:
             raise _write_failure(error) from error
 
@@ -268,9 +272,7 @@ def _sync(path: Path) -> None:
 
 
 def _write_failure(error: sqlite3.Error) -> Exception:
-    """What a failed statement means: a taken key, a failed database, or a mistake of ours."""
-    if isinstance(error, sqlite3.IntegrityError):
-        return UniqueViolation(str(error)) if "UNIQUE" in str(error) else error
+    """What a failed statement means: a failed database, or a mistake of ours."""
     mapped = _mapped(error)
     return DatabaseFailed(mapped) if isinstance(mapped, SubgrpcError) else mapped
 

@@ -85,6 +85,10 @@ class Statements:
         self.changes_after = self._sql(
             _changes().where(change.revision > at("revision")), "revision"
         )
+        self.changes_until = self._sql(
+            _changes().where(change.revision > at("after"), change.revision <= at("until")),
+            *("after", "until"),
+        )
         self.changes_in = self._sql(_changes().where(change.revision == at("revision")), "revision")
         self.changed_uids = self._sql(
             select(change.revision, change.ordinal, change.experiment_uid)
@@ -112,7 +116,10 @@ class Statements:
         self.delete_changes = self._sql(
             delete(_change).where(change.revision <= at("revision")), "revision"
         )
-        self.set_pruned = self._sql(update(_meta).values(pruned=at("revision")), "revision")
+        self.pruned_locked = self._sql(select(meta.pruned).with_for_update())
+        self.set_pruned = self._sql(
+            update(_meta).values(pruned=at("to")).where(meta.pruned < at("below")), "to", "below"
+        )
         key = (request.principal, request.method, request.request_id)
         same = [column == at(f"_{column.name}") for column in key]
         names = ("_principal", "_method", "_request_id")
@@ -214,19 +221,18 @@ class Statements:
         self.update_attempt = self._update("attempt", fields, key)
         self.delete_attempts = self._delete_of("attempt")
         self.lease = self._sql(select(_lease).where(lease.cluster == at("cluster")), "cluster")
+        locked = select(_lease).where(lease.cluster == at("cluster"))
+        self.lease_locked = self._sql(locked.with_for_update(), "cluster")
+        self.lease_shared = self._sql(locked.with_for_update(read=True), "cluster")
         self.insert_lease = self._insert("lease")
         self.update_lease = self._update(
             "lease", ("holder", "epoch", "renewals", "home"), ("cluster",)
         )
         self.server = self._sql(select(_server).where(_server.c.id == at("id")), "id")
-        self.insert_server = self._insert("server")
-        self.update_server = self._update(
-            "server", ("address", "host", "version", "start_time"), ("id",)
-        )
+        self.put_server = self._put("server", "id")
         self.clusters = self._sql(select(cluster.body).order_by(cluster.name))
         self.cluster = self._sql(select(cluster.body).where(cluster.name == at("name")), "name")
-        self.insert_cluster = self._insert("cluster")
-        self.update_cluster = self._update("cluster", ("body",), ("name",))
+        self.put_cluster = self._put("cluster", "name")
         self.delete_cluster = self._sql(delete(_cluster).where(cluster.name == at("name")), "name")
 
     def _update(self, name: str, columns: tuple[str, ...], key: tuple[str, ...]) -> str:
@@ -239,6 +245,12 @@ class Statements:
         )
         names = (*(f"new_{each}" for each in columns), *(f"key_{each}" for each in key))
         return self._sql(statement, *names)
+
+    def _put(self, name: str, key: str) -> str:
+        """Inserts a row, or replaces the one with that key: takes the table's columns."""
+        rest = [column.name for column in table(name).columns if column.name != key]
+        assignments = ", ".join(f"{column} = excluded.{column}" for column in rest)
+        return f"{self._insert(name)} ON CONFLICT ({key}) DO UPDATE SET {assignments}"
 
     def _delete_of(self, name: str) -> str:
         """Deletes all rows of an experiment."""

@@ -12,14 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from subgrpc import names
-from subgrpc.errors import DataLoss
+from subgrpc.errors import DataLoss, FailedPrecondition
 from subgrpc.filters import Filter, OrderBy
 from subgrpc.metastore.database import Opened, ReadDatabase
 from subgrpc.metastore.engine_transaction import attempt_row
 from subgrpc.metastore.feed import ChangeFeed
+from subgrpc.metastore.following import Following
 from subgrpc.metastore.listing import Listing
 from subgrpc.metastore.lock import DirectoryLock
 from subgrpc.metastore.pruning import prune_changes, prune_requests
@@ -46,6 +47,8 @@ from subgrpc.v1.experiment_service_pb2 import Task
 from subgrpc.v1.types_pb2 import TaskStatus
 
 T = TypeVar("T")
+PATIENCE: Final = 30.0
+"""Seconds that opening waits for a PostgreSQL that cannot be reached."""
 
 
 def _wall_clock() -> int:
@@ -82,7 +85,7 @@ class Metastore:
         self._lock = lock
         self._reader = opened.reader
         self._statements = statements
-        self.shared = False
+        self.shared = opened.listener is not None
         self.server_id = server_id
         self.identity = identity
         self.feed = ChangeFeed(feed_size, revision)
@@ -90,13 +93,19 @@ class Metastore:
         self._listing = Listing(opened.reader, statements, self._queries)
         self._retention = change_retention // timedelta(microseconds=1)
         self._change_limit = change_limit
-        self._writer = Writer(opened.writer, statements, self.feed.publish, clock)
+        self._following = (
+            Following(self.feed, self._listing, opened.listener) if opened.listener else None
+        )
+        publish = self._following.publish if self._following else self._publish
+        self._writer = Writer(opened.writer, statements, publish, clock)
 
     @classmethod
     async def open(
         cls,
         data_dir: Path,
         *,
+        database: str = "",
+        patience: float = PATIENCE,
         feed_size: int = 10_000,
         change_retention: timedelta = timedelta(hours=24),
         change_limit: int = 1_000_000,
@@ -108,6 +117,9 @@ class Metastore:
 
         Args:
             data_dir: made, with mode 0700, if there is none.
+            database: the URL of a PostgreSQL database, which other servers may have open too, each
+                with a data folder of its own; empty: SQLite in the data folder.
+            patience: seconds to wait for a PostgreSQL that cannot be reached.
             feed_size: how many changes are kept in memory.
             change_retention: for how long changes are kept in the database.
             change_limit: how many revisions back they are kept, whichever is less.
@@ -115,15 +127,15 @@ class Metastore:
 
         Raises:
             FailedPrecondition: DATA_DIR_LOCKED (metadata `pid`), DATA_DIR_UNUSABLE,
-                SCHEMA_TOO_NEW.
+                SCHEMA_TOO_NEW, DATABASE_UNFIT, DATABASE_NOT_INSTALLED.
+            InvalidArgument: DATABASE_URL_INVALID.
             DataLoss: METASTORE_DAMAGED; the database is left as it is.
             Unavailable: METASTORE_UNAVAILABLE.
         """
         lock = DirectoryLock(data_dir)
         async with contextlib.AsyncExitStack() as undo:
             undo.callback(lock.release)
-            statements = Statements(DIALECT)
-            opened = await asyncio.to_thread(open_sqlite, data_dir, statements)
+            opened, statements = await asyncio.to_thread(_open, data_dir, database, patience)
             undo.callback(opened.writer.close)
             undo.push_async_callback(opened.reader.close)
             store = cls(
@@ -142,9 +154,15 @@ class Metastore:
 
     async def close(self) -> None:
         """Carries out what was submitted, and closes; later writes raise Unavailable."""
+        if self._following is not None:
+            await self._following.close()
         await self._reader.close()
         await self._writer.close()
         self._lock.release()
+
+    def _publish(self, before: int, revision: int, changes: Sequence[Change]) -> None:
+        """Where nobody else writes, nothing can be missing before a commit."""
+        self.feed.publish(revision, changes)
 
     @property
     def revision(self) -> int:
@@ -293,7 +311,7 @@ class Metastore:
         row = await self._reader.one(self._statements.pruned)
         return 0 if row is None else row[0]
 
-    def snapshot(
+    async def snapshot(
         self,
         team: str,
         filter: Filter | None,  # noqa: A002 - the word of the API
@@ -301,13 +319,29 @@ class Metastore:
         """The experiments of a team as they are at the current revision, by uid: oldest first.
 
         It is for a watch's beginning: go on with the changes after its revision. Unlike a list it
-        stays consistent however long the reading takes, and holds nothing open meanwhile.
+        stays consistent however long the reading takes, and holds nothing open meanwhile. It has
+        all that was written before it was asked for, on whichever server.
         """
+        if self._following is not None:
+            await self._following.caught_up()
         revision = self.revision
         reader = SnapshotReader(
             self._reader, self._statements, self._queries, team, filter, revision
         )
         return Snapshot(revision, SnapshotItems(reader.windows()))
+
+
+def _open(data_dir: Path, database: str, patience: float) -> tuple[Opened, Statements]:
+    """Opens the database; nothing of PostgreSQL is imported for SQLite."""
+    if not database:
+        statements = Statements(DIALECT)
+        return open_sqlite(data_dir, statements), statements
+    try:
+        from subgrpc.metastore import postgres
+    except ImportError as error:
+        text = f"PostgreSQL needs the extra `postgres`: pip install 'subgrpc[postgres]' ({error})"
+        raise FailedPrecondition(text, reason="DATABASE_NOT_INSTALLED") from error
+    return postgres.open_postgres(database, data_dir, patience), Statements(postgres.DIALECT)
 
 
 async def _identity(reader: ReadDatabase, statements: Statements) -> tuple[Identity, int]:

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from subgrpc.errors import AlreadyExists, NotFound
 from subgrpc.filters import micros
-from subgrpc.metastore.database import Row, UniqueViolation, WriteDatabase
+from subgrpc.metastore.database import Row, WriteDatabase
 from subgrpc.metastore.engine_transaction import EngineTransaction
 from subgrpc.metastore.records import Change, RememberedRequest
 from subgrpc.metastore.statements import Statements
@@ -97,11 +97,12 @@ class Transaction(EngineTransaction):
             *(experiment.cluster, experiment.creator, experiment.display_name, created),
             *(self.now, _end_time(experiment), self.revision, _active(experiment), body),
         )
-        try:
-            self.run(self.statements.insert_experiment, row)
-        except UniqueViolation as error:
-            text = f"there is an experiment {experiment.name} already"
-            raise AlreadyExists(text, reason="EXPERIMENT_EXISTS") from error
+        text = f"there is an experiment {experiment.name} already"
+        self.run(
+            self.statements.insert_experiment,
+            row,
+            lambda: AlreadyExists(text, reason="EXPERIMENT_EXISTS"),
+        )
         self._insert_labels(experiment, team, created)
         self._changed(experiment.uid, team, None, body)
         self._sequences[experiment.uid] = 0

@@ -23,7 +23,7 @@ from subgrpc.metastore.transaction import Transaction
 
 T = TypeVar("T")
 Mutation = Callable[[Transaction], T]
-Publish = Callable[[int, Sequence[Change]], None]
+Publish = Callable[[int, int, Sequence[Change]], None]
 
 GROUP = 256
 """No more mutations are gathered once there are so many."""
@@ -60,7 +60,7 @@ class Writer:
             database: used by the thread alone from now on.
             statements: for the transactions.
             publish: called on the event loop after each commit that made revisions, with the
-                last of them and the changes, before its callers go on.
+                revision before them, the last of them and the changes, before its callers go on.
             clock: the time of transactions, in µs.
         """
         self._clock = clock
@@ -135,18 +135,20 @@ class Writer:
         revisions = _Revisions(self._database, self._statements)
         try:
             self._database.begin()
+            if any(job.versioned for job in group):
+                # Every writer takes its locks in the same order: this one is the first.
+                revisions.next()
             outcomes += (
                 self._apply(job, revisions, changes) for job in group if not job.future.cancelled()
             )
             revisions.store()
-            self._database.commit()
-            revision = revisions.last
+            self._database.commit(revisions.last)
         except BaseException as error:
             self._database.rollback()
             cause = error.error if isinstance(error, DatabaseFailed) else error
             outcomes = [_Outcome(each.future, None, copy.copy(cause)) for each in group]
-            revision, changes = 0, []
-        self._tell(self._deliver, outcomes, revision, changes)
+            revisions.last, changes = 0, []
+        self._tell(self._deliver, outcomes, revisions, changes)
 
     def _apply(self, job: _Job, revisions: _Revisions, changes: list[Change]) -> _Outcome:
         """Runs one mutation in its savepoint; returns its outcome."""
@@ -158,6 +160,8 @@ class Writer:
             if job.fence is not None:
                 transaction.check_fence(job.fence)
             result = job.mutation(transaction)
+            if transaction.wrote:
+                database.release()
         except DatabaseFailed:
             raise
         except BaseException as error:
@@ -166,17 +170,16 @@ class Writer:
         if not transaction.wrote:
             database.undo()
             return _Outcome(job.future, result, None)
-        database.release()
         revisions.last = revision or revisions.last
         changes += transaction.changes
         return _Outcome(job.future, result, None)
 
     def _deliver(
-        self, outcomes: Sequence[_Outcome], revision: int, changes: Sequence[Change]
+        self, outcomes: Sequence[_Outcome], revisions: _Revisions, changes: Sequence[Change]
     ) -> None:
         """On the event loop: the change feed first, then the callers."""
-        if revision:
-            self._publish(revision, changes)
+        if revisions.last:
+            self._publish(revisions.first - 1, revisions.last, changes)
         for future, result, error in outcomes:
             if future.done():
                 continue
@@ -195,26 +198,27 @@ class _Revisions:
     """The revisions of one group: counted here, so that their row is not written for each.
 
     Attributes:
+        first: the first that can be made; 0: it is not known yet.
         last: the last that was made; 0: none was.
     """
 
     def __init__(self, database: WriteDatabase, statements: Statements) -> None:
+        self.first = 0
         self.last = 0
         self._database = database
         self._statements = statements
-        self._first = 0
 
     def next(self) -> int:
         """The one that comes next: the same again if no mutation makes it."""
-        if not self._first:
+        if not self.first:
             # Outside of savepoints: this is also the mutex of all writers.
-            self._first = self._database.all(self._statements.next_revision)[0][0]
-        return self.last + 1 if self.last else self._first
+            self.first = self._database.all(self._statements.next_revision)[0][0]
+        return self.last + 1 if self.last else self.first
 
     def store(self) -> None:
         """Stores the last one, before the group is committed."""
-        last = self.last or self._first - 1
-        if self._first and last != self._first:
+        last = self.last or self.first - 1
+        if self.first and last != self.first:
             self._database.run(self._statements.set_revision, (last,))
 
 

@@ -132,7 +132,7 @@ class Cursor:
         known = self.position.known
         if known is None and self._pending is None:
             return
-        snapshot = self._store.snapshot(self._view.team, self._view.filter)
+        snapshot = await self._store.snapshot(self._view.team, self._view.filter)
         if self._pending is not None:
             self._pending.begin(snapshot.revision)
         if known:

@@ -14,7 +14,7 @@ from subgrpc.v1.cluster_service_pb2 import Cluster
 from subgrpc.v1.experiment_service_pb2 import Task
 from subgrpc.v1.types_pb2 import TaskState, TaskStatus
 
-from .conftest import experiment, insert, set_state
+from .conftest import Open, experiment, insert, set_state, steps
 
 
 def attempt(uid: str, number: int = 1, cluster: str = "local") -> AttemptRow:
@@ -72,10 +72,7 @@ async def test_unsettled_is_what_the_engine_still_has_to_do(store: Metastore) ->
     await store.write(lambda tx: tx.insert_attempt(attempt(unsettled.uid)))
     assert await store.unsettled("local") == sorted([waiting.uid, unsettled.uid, deleting.uid])
     assert await store.unsettled("clusters/other") == [elsewhere.uid]
-    steps = await store._reader.all(
-        f"EXPLAIN QUERY PLAN {store._statements.unsettled}", ("clusters/local",) * 2
-    )
-    shown = "\n".join(step[-1] for step in steps)
+    shown = await steps(store, store._statements.unsettled, ("clusters/local",) * 2)
     assert "ix_experiment_active" in shown
     assert "ix_attempt_unsettled" in shown
 
@@ -170,9 +167,9 @@ async def test_clusters_are_published_by_name(store: Metastore) -> None:
     assert store.revision == 0
 
 
-async def test_old_changes_are_pruned_and_said_to_be(tmp_path: Path) -> None:
+async def test_old_changes_are_pruned_and_said_to_be(tmp_path: Path, open_store: Open) -> None:
     """Someone who stands exactly at the oldest revision can go on; one before it cannot."""
-    store = await Metastore.open(tmp_path, change_limit=3)
+    store = await open_store(tmp_path, change_limit=3)
     await insert(store, *(experiment() for _ in range(10)))
     await store.prune()
     assert await store.oldest_revision() == 7
@@ -184,8 +181,8 @@ async def test_old_changes_are_pruned_and_said_to_be(tmp_path: Path) -> None:
     await store.close()
 
 
-async def test_pruning_by_age_takes_all_that_is_too_old(tmp_path: Path) -> None:
-    store = await Metastore.open(tmp_path, change_retention=timedelta(0))
+async def test_pruning_by_age_takes_all_that_is_too_old(tmp_path: Path, open_store: Open) -> None:
+    store = await open_store(tmp_path, change_retention=timedelta(0))
 
     def many(tx: Transaction) -> None:
         for _ in range(700):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from subgrpc.metastore.listing import numbered
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
-from .conftest import experiment, insert
+from .conftest import experiment, insert, steps
 
 ORDERS = [
     f"{column}{direction}"
@@ -44,11 +45,11 @@ def random_experiment(chance: random.Random) -> Experiment:
 class Shelf:
     """A metastore with experiments that do not change, on a loop of its own for Hypothesis."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str) -> None:
         self.loop = asyncio.new_event_loop()
         chance = random.Random(1)
         self.all = [random_experiment(chance) for _ in range(120)]
-        self.store = self.loop.run_until_complete(Metastore.open(folder))
+        self.store = self.loop.run_until_complete(Metastore.open(folder, database=database))
         self.loop.run_until_complete(insert(self.store, *self.all))
 
     def pages(self, chosen: Filter | None, order: OrderBy, limit: int) -> list[Experiment]:
@@ -60,8 +61,9 @@ class Shelf:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
-    made = Shelf(tmp_path_factory.mktemp("shelf"))
+def shelf(tmp_path_factory: pytest.TempPathFactory, module_databases: Any) -> Iterator[Shelf]:
+    folder = tmp_path_factory.mktemp("shelf")
+    made = Shelf(folder, module_databases.of(folder))
     yield made
     made.close()
 
@@ -194,6 +196,8 @@ async def test_an_unserved_filter_looks_at_a_bounded_window(
     assert looks == 3
 
 
+READS_ALL = re.compile(r"SCAN|Seq Scan")
+SORTS = re.compile(r"TEMP B-TREE|->  Sort")  # an incremental one needs no more than a row
 SERVED = {
     "": "ix_experiment_created (team=?",
     "state = RUNNING": "ix_experiment_state (team=? AND state=?",
@@ -217,12 +221,12 @@ async def test_pages_walk_the_index_that_serves_them(
     plan = store._queries.experiments(chosen, OrderBy(), resumed=resumed, wide=False)
     given = {"team": "red", "limit": 50, **numbered("a", [1, "u"]), **numbered("b", [1, "u"])}
     for query in filter(None, (plan.page, plan.window, plan.rest)):
-        steps = await store._reader.all(f"EXPLAIN QUERY PLAN {query.sql}", query.parameters(given))
-        shown = "\n".join(step[-1] for step in steps)
-        assert SERVED[text] in shown, shown
-        assert "SCAN" not in shown, shown
+        shown = await steps(store, query.sql, query.parameters(given))
+        # PostgreSQL chooses among the indexes by what it has learnt of their columns.
+        assert store.shared or SERVED[text] in shown, shown
+        assert not READS_ALL.search(shown), shown
         if "experiment_id" not in text:
-            assert "TEMP B-TREE" not in shown, shown
+            assert not SORTS.search(shown), shown
 
 
 @pytest.mark.parametrize("order_by", ORDERS)
@@ -236,12 +240,9 @@ async def test_every_order_walks_its_index(store: Metastore, order_by: str) -> N
         plan = store._queries.experiments(chosen, order, resumed=True, wide=False)
         given = {"team": "red", "limit": 50, **numbered("a", [1, "u"]), **numbered("b", [1, "u"])}
         for query in filter(None, (plan.page, plan.window)):
-            steps = await store._reader.all(
-                f"EXPLAIN QUERY PLAN {query.sql}", query.parameters(given)
-            )
-            shown = "\n".join(step[-1] for step in steps)
-            assert "SCAN" not in shown, shown
-            assert "TEMP B-TREE" not in shown, shown
+            shown = await steps(store, query.sql, query.parameters(given))
+            assert not READS_ALL.search(shown), shown
+            assert not SORTS.search(shown), shown
 
 
 def test_microseconds_are_what_is_compared() -> None:

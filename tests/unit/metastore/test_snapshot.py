@@ -12,7 +12,7 @@ from subgrpc.metastore import Metastore, snapshot
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
-from .conftest import experiment, insert, set_state
+from .conftest import Open, experiment, insert, set_state
 
 STATES = (api.EXPERIMENT_STATE_QUEUED, api.EXPERIMENT_STATE_RUNNING, api.EXPERIMENT_STATE_FAILED)
 
@@ -57,7 +57,7 @@ async def test_it_is_of_one_revision_whatever_changes_meanwhile(
     for _ in range(60):
         await change_something()
     chosen = parse_filter(text, EXPERIMENT_FIELDS)
-    taken = store.snapshot("red", chosen)
+    taken = await store.snapshot("red", chosen)
     expected = await state_at(store, taken.revision, "red")
     items = []
     async for item in taken.items:
@@ -71,11 +71,13 @@ async def test_it_is_of_one_revision_whatever_changes_meanwhile(
     ]
 
 
-async def test_too_slow_a_reader_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_slow_a_reader_is_told(
+    tmp_path: Path, open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(snapshot, "ROWS", 2)
-    store = await Metastore.open(tmp_path, change_retention=timedelta(0))
+    store = await open_store(tmp_path, change_retention=timedelta(0))
     await insert(store, *(experiment() for _ in range(8)))
-    items = aiter(store.snapshot("red", None).items)
+    items = aiter((await store.snapshot("red", None)).items)
     await anext(items)
     await insert(store, experiment())
     await store.prune()

@@ -15,7 +15,7 @@ from subgrpc.metastore import Fence, Metastore, Transaction
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
 
-from .conftest import experiment, insert, inserting, set_state
+from .conftest import Open, experiment, insert, inserting, set_state
 
 
 async def test_a_read_sees_the_write_that_was_awaited(store: Metastore) -> None:
@@ -109,7 +109,7 @@ async def test_saving_what_is_not_there_is_not_found(store: Metastore) -> None:
     assert caught.value.reason == "EXPERIMENT_NOT_FOUND"
 
 
-async def test_deleting_leaves_nothing_but_the_change(store: Metastore, tmp_path: Path) -> None:
+async def test_deleting_leaves_nothing_but_the_change(store: Metastore) -> None:
     one = experiment("one", color="blue")
     await insert(store, one)
     await store.write(lambda tx: tx.add_event(one.uid, ExperimentEvent(type="Created")))
@@ -117,9 +117,8 @@ async def test_deleting_leaves_nothing_but_the_change(store: Metastore, tmp_path
     assert await store.get_experiment("red", "one") is None
     assert (await store.changes_after(2, 9))[0].after is None
     await store.write(lambda tx: tx.delete_experiment(one.uid))
-    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "metastore.db")) as raw:
-        for table in ("experiment", "label", "event", "attempt", "task"):
-            assert raw.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    for table in ("experiment", "label", "event", "attempt", "task"):
+        assert await store._reader.one(f"SELECT count(*) FROM {table}") == (0,)
     await insert(store, experiment("one"))
 
 
@@ -207,8 +206,8 @@ async def test_cancelled_callers_leave_whole_writes_or_none(store: Metastore) ->
     assert await store.get_experiment("red", "after") is not None
 
 
-async def test_close_carries_out_what_was_submitted(tmp_path: Path) -> None:
-    store = await Metastore.open(tmp_path)
+async def test_close_carries_out_what_was_submitted(tmp_path: Path, open_store: Open) -> None:
+    store = await open_store(tmp_path)
     tasks = [asyncio.ensure_future(insert(store, experiment())) for _ in range(600)]
     await asyncio.sleep(0)
     await store.close()
@@ -217,7 +216,7 @@ async def test_close_carries_out_what_was_submitted(tmp_path: Path) -> None:
         await insert(store, experiment())
     with pytest.raises(Unavailable):
         await store.get_experiment("red", "x")
-    again = await Metastore.open(tmp_path)
+    again = await open_store(tmp_path)
     assert again.revision == 600
     await again.close()
 
@@ -233,6 +232,7 @@ def no_file_may_grow_beyond(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.sqlite
 async def test_a_full_disk_fails_the_group_and_nothing_else(
     store: Metastore, tmp_path: Path
 ) -> None:
@@ -253,6 +253,7 @@ async def test_a_full_disk_fails_the_group_and_nothing_else(
     assert store.revision == 2
 
 
+@pytest.mark.sqlite
 async def test_a_foreign_lock_is_unavailable_until_it_is_gone(
     store: Metastore, tmp_path: Path
 ) -> None:
@@ -280,6 +281,7 @@ async def test_a_mutation_that_raises_what_futures_cannot_hold_still_answers(
     await insert(store, experiment())
 
 
+@pytest.mark.sqlite
 async def test_writes_beside_readers_keep_the_log_small(store: Metastore, tmp_path: Path) -> None:
     """Reads leave no statement open behind them: else the write-ahead log would grow for ever."""
     one = experiment("one")
@@ -289,7 +291,7 @@ async def test_writes_beside_readers_keep_the_log_small(store: Metastore, tmp_pa
         await set_state(store, one.uid, api.EXPERIMENT_STATE_RUNNING, f"{number}" + "y" * 50_000)
         await store.get_experiment("red", "one")
         await store.changes_after(0, 1)
-        await anext(aiter(store.snapshot("red", None).items))
+        await anext(aiter((await store.snapshot("red", None)).items))
     assert (tmp_path / "data" / "metastore.db-wal").stat().st_size < 12 << 20
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from subgrpc.metastore.schema import TEXT
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -15,16 +17,16 @@ def upgrade() -> None:
     """Makes every table."""
     op.create_table(
         "attempt",
-        sa.Column("experiment_uid", sa.String(), nullable=False),
+        sa.Column("experiment_uid", TEXT, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("cluster", sa.String(), nullable=False),
+        sa.Column("cluster", TEXT, nullable=False),
         sa.Column("handle", sa.LargeBinary(), nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
         sa.Column("start_time", sa.BigInteger(), nullable=True),
         sa.Column("end_time", sa.BigInteger(), nullable=True),
-        sa.Column("stopping", sa.String(), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("message", sa.String(), nullable=False),
+        sa.Column("stopping", TEXT, nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("message", TEXT, nullable=False),
         sa.Column("logs_complete", sa.Integer(), nullable=False),
         sa.Column("settled", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("experiment_uid", "number", name="pk_attempt"),
@@ -42,35 +44,35 @@ def upgrade() -> None:
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
-        sa.Column("team", sa.String(), nullable=False),
-        sa.Column("experiment_uid", sa.String(), nullable=False),
+        sa.Column("team", TEXT, nullable=False),
+        sa.Column("experiment_uid", TEXT, nullable=False),
         sa.Column("before", sa.LargeBinary(), nullable=True),
         sa.Column("after", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("revision", "ordinal", name="pk_change"),
     )
     op.create_table(
         "cluster",
-        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_cluster"),
     )
     op.create_table(
         "event",
-        sa.Column("experiment_uid", sa.String(), nullable=False),
+        sa.Column("experiment_uid", TEXT, nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("experiment_uid", "sequence", name="pk_event"),
     )
     op.create_table(
         "experiment",
-        sa.Column("uid", sa.String(), nullable=False),
-        sa.Column("team", sa.String(), nullable=False),
-        sa.Column("experiment_id", sa.String(), nullable=False),
+        sa.Column("uid", TEXT, nullable=False),
+        sa.Column("team", TEXT, nullable=False),
+        sa.Column("experiment_id", TEXT, nullable=False),
         sa.Column("state", sa.Integer(), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("cluster", sa.String(), nullable=False),
-        sa.Column("creator", sa.String(), nullable=False),
-        sa.Column("display_name", sa.String(), nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
+        sa.Column("cluster", TEXT, nullable=False),
+        sa.Column("creator", TEXT, nullable=False),
+        sa.Column("display_name", TEXT, nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
         sa.Column("update_time", sa.BigInteger(), nullable=False),
         sa.Column("end_time", sa.BigInteger(), nullable=False),
@@ -113,10 +115,10 @@ def upgrade() -> None:
     op.create_index("uq_experiment_name", "experiment", ["team", "experiment_id"], unique=True)
     op.create_table(
         "label",
-        sa.Column("experiment_uid", sa.String(), nullable=False),
-        sa.Column("key", sa.String(), nullable=False),
-        sa.Column("value", sa.String(), nullable=False),
-        sa.Column("team", sa.String(), nullable=False),
+        sa.Column("experiment_uid", TEXT, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
+        sa.Column("value", TEXT, nullable=False),
+        sa.Column("team", TEXT, nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("experiment_uid", "key", name="pk_label"),
     )
@@ -128,8 +130,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "lease",
-        sa.Column("cluster", sa.String(), nullable=False),
-        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("cluster", TEXT, nullable=False),
+        sa.Column("holder", TEXT, nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("renewals", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("cluster", name="pk_lease"),
@@ -139,30 +141,30 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("pruned", sa.BigInteger(), nullable=False),
-        sa.Column("control_plane_id", sa.String(), nullable=False),
-        sa.Column("history_id", sa.String(), nullable=False),
+        sa.Column("control_plane_id", TEXT, nullable=False),
+        sa.Column("history_id", TEXT, nullable=False),
         sa.Column("token_key", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_meta"),
     )
     op.create_table(
         "request",
-        sa.Column("principal", sa.String(), nullable=False),
-        sa.Column("method", sa.String(), nullable=False),
-        sa.Column("request_id", sa.String(), nullable=False),
+        sa.Column("principal", TEXT, nullable=False),
+        sa.Column("method", TEXT, nullable=False),
+        sa.Column("request_id", TEXT, nullable=False),
         sa.Column("body_hash", sa.LargeBinary(), nullable=False),
-        sa.Column("experiment_uid", sa.String(), nullable=False),
+        sa.Column("experiment_uid", TEXT, nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("principal", "method", "request_id", name="pk_request"),
     )
     op.create_index("ix_request_time", "request", ["time"], unique=False)
     op.create_table(
         "task",
-        sa.Column("experiment_uid", sa.String(), nullable=False),
+        sa.Column("experiment_uid", TEXT, nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("role", sa.String(), nullable=False),
+        sa.Column("role", TEXT, nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("state", sa.Integer(), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("reason", TEXT, nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("experiment_uid", "attempt", "role", "number", name="pk_task"),
     )

@@ -1,0 +1,52 @@
+"""Hears from the database when another server has committed something."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+
+from subgrpc.errors import SubgrpcError
+from subgrpc.metastore.postgres_connect import ANSWER_SECONDS, Server
+from subgrpc.metastore.postgres_writer import CHANNEL
+
+_PAUSE: Final = 0.5
+
+
+class PostgresListener:
+    """See `subgrpc.metastore.database.Listener`."""
+
+    def __init__(self, server: Server, mark: str) -> None:
+        """For notifications of writers with another mark."""
+        self._server = server
+        self._mark = mark
+
+    async def listen(self, ring: Callable[[], None]) -> None:
+        """Calls `ring` after each commit of another server, and each time it has (re)connected."""
+        while True:
+            try:
+                connection = await self._server.connection_async()
+            except SubgrpcError:
+                await asyncio.sleep(_PAUSE)
+                continue
+            try:
+                await self._hear(connection, ring)
+            except (psycopg.Error, asyncio.TimeoutError):
+                await asyncio.sleep(_PAUSE)
+            finally:
+                with contextlib.suppress(psycopg.Error):
+                    await connection.close()
+
+    async def _hear(
+        self, connection: psycopg.AsyncConnection[Any], ring: Callable[[], None]
+    ) -> None:
+        while True:
+            # Also after a while of silence: a dead connection is as silent as an idle one.
+            await asyncio.wait_for(connection.execute(f"LISTEN {CHANNEL}"), ANSWER_SECONDS)
+            ring()
+            async for each in connection.notifies(timeout=ANSWER_SECONDS):
+                if each.payload != self._mark:
+                    ring()

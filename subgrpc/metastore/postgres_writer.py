@@ -1,0 +1,247 @@
+"""The connection that writes to PostgreSQL: few round trips, and no commit whose end is unknown.
+
+Statements wait here until a result is needed, and travel together. What a mutation does within its
+savepoint is sent at its end at the latest, so that a key that is taken is its own failure.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from subgrpc.errors import SubgrpcError
+from subgrpc.metastore.database import DatabaseFailed, Parameters, Row, Taken
+from subgrpc.metastore.postgres_connect import ANSWER_SECONDS, Server, mapped, unavailable
+from subgrpc.metastore.postgres_session import (
+    NOTHING,
+    Answer,
+    ConnectionLost,
+    Encoded,
+    ServerError,
+    Session,
+    encoded,
+)
+
+CHANNEL: Final = "subgrpc_changes"
+"""Where servers tell each other of commits; the payload is the server's own mark."""
+DECIDE_SECONDS: Final = 5.0
+"""How long callers may wait to hear whether a commit came through when its connection was lost."""
+_UNIQUE_VIOLATION: Final = "23505"
+_NO_SUCH_TRANSACTION: Final = "22023"
+_PAUSE: Final = 0.05
+_BEGINNING: Final = 2
+"""Statements that every transaction begins with."""
+
+_END_BACKEND: Final = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE pid = $1::int AND backend_xid::text = ($2::text::xid8::xid)::text"
+)
+_STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
+
+
+class _Command(NamedTuple):
+    sql: str
+    parameters: Encoded = NOTHING
+    taken: Taken | None = None
+
+
+class PostgresWriter:
+    """The writing connection: see `subgrpc.metastore.database.WriteDatabase`."""
+
+    def __init__(self, server: Server, mark: str) -> None:
+        """Connects at the first `begin`, and again whenever it has to.
+
+        Args:
+            server: the database.
+            mark: of this server, for its notifications.
+        """
+        self._server = server
+        self._mark = mark
+        self._session: Session | None = None
+        self._pending: list[_Command] = []
+        self._fresh = False
+        self._transaction = ""
+        self._part = 0
+
+    def begin(self) -> None:
+        """Begins a transaction; nothing is sent yet."""
+        self._pending = [_Command("BEGIN"), _Command("SELECT pg_current_xact_id()::text")]
+        # Until the first answer nothing depends on what this connection did: it can be repeated.
+        self._fresh = True
+
+    def commit(self, revision: int = 0) -> None:
+        """Commits; the other servers are told of the revision."""
+        if self._fresh:
+            if len(self._pending) == _BEGINNING:
+                self._pending = []
+                return
+            self._exchange()
+        if revision:
+            self._add("SELECT pg_notify($1, $2)", (CHANNEL, self._mark))
+        self._add("COMMIT")
+        session, self._fresh = self._session, False
+        try:
+            tag = self._exchange()[-1][0]
+        except DatabaseFailed as error:
+            if isinstance(error.__cause__, ConnectionLost) and session is not None:
+                self._decide(session.pid, self._transaction, error)
+                return
+            raise
+        if tag != (b"COMMIT",):
+            raise DatabaseFailed(unavailable("the transaction was rolled back"))
+
+    def rollback(self) -> None:
+        """Rolls back; a connection that cannot do so is given up."""
+        self._pending, self._fresh = [], False
+        if self._session is not None:
+            try:
+                self._add("ROLLBACK")
+                self._exchange()
+            except (DatabaseFailed, ServerError):
+                self._drop()
+
+    def savepoint(self) -> None:
+        """Begins a part."""
+        self._part = len(self._pending)
+        self._add("SAVEPOINT part")
+
+    def release(self) -> None:
+        """Keeps the part; raises what a statement of it was given for a key that is taken."""
+        self._add("RELEASE part")
+        self._exchange()
+
+    def undo(self) -> None:
+        """Undoes the part; it costs nothing if nothing of it was sent."""
+        part = self._pending[self._part : self._part + 1]
+        if part and part[0].sql == "SAVEPOINT part":
+            del self._pending[self._part :]
+            return
+        self._pending = [_Command("ROLLBACK TO part"), _Command("RELEASE part")]
+
+    def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Runs a query."""
+        self._add(sql, parameters)
+        return self._exchange()[-1]
+
+    def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
+        """Runs a statement with those that follow."""
+        self._pending.append(_Command(sql, encoded(parameters), taken))
+
+    def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
+        """Runs a statement repeatedly."""
+        self._pending += [_Command(sql, encoded(each)) for each in parameters]
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._drop()
+
+    def _add(self, sql: str, parameters: Parameters = ()) -> None:
+        self._pending.append(_Command(sql, encoded(parameters)))
+
+    def _exchange(self) -> list[list[Row]]:
+        """Sends what is pending and waits for the results.
+
+        Raises:
+            DatabaseFailed: it cannot be used now; because of a ConnectionLost.
+            Exception: what the failed statement has for a key that is taken.
+        """
+        commands, self._pending = self._pending, []
+        try:
+            answer = self._repeatable(commands)
+        except ConnectionLost as error:
+            self._drop()
+            raise DatabaseFailed(self._server.failure(error)) from error
+        if answer.error is not None:
+            raise self._failure(answer.error, commands[len(answer.results)].taken)
+        if self._fresh:
+            self._transaction = answer.results[_BEGINNING - 1][0][0]
+            self._fresh = False
+        return answer.results
+
+    def _repeatable(self, commands: list[_Command]) -> Answer:
+        """One exchange; on a fresh connection if the old one turns out to be gone."""
+        session = self._session
+        if session is not None:
+            try:
+                return _exchange(session, commands)
+            except ConnectionLost:
+                if not self._fresh:
+                    raise
+                self._drop()
+        elif not self._fresh:
+            raise ConnectionLost("it was lost before")
+        self._session = self._connect()
+        return _exchange(self._session, commands)
+
+    def _connect(self) -> Session:
+        try:
+            return self._server.connect()
+        except SubgrpcError as error:
+            raise DatabaseFailed(error) from error
+
+    def _drop(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _failure(self, error: ServerError, taken: Taken | None) -> Exception:
+        """What a failed statement means."""
+        if error.sqlstate == _UNIQUE_VIOLATION and taken is not None:
+            return taken()
+        known = mapped(error)
+        return DatabaseFailed(known) if isinstance(known, SubgrpcError) else known
+
+    def _decide(self, pid: int, transaction: str, lost: DatabaseFailed) -> None:
+        """Finds out what became of a commit that was not answered; returns if it is kept.
+
+        Raises:
+            DatabaseFailed: it was undone, or nobody can say.
+        """
+        deadline = time.monotonic() + DECIDE_SECONDS
+        while True:
+            status = self._status(pid, transaction)
+            if status == "committed":
+                return
+            if status == "aborted":
+                raise lost
+            if time.monotonic() > deadline:
+                text = "whether the last writes were kept is not known: repeat them by request id"
+                raise DatabaseFailed(unavailable(text)) from lost
+            time.sleep(_PAUSE)
+
+    def _status(self, pid: int, transaction: str) -> str | None:
+        """The state of a transaction; its backend, which may wait for us, is ended first."""
+        try:
+            if self._session is None:
+                self._session = self._server.connect()
+            end = _Command(_END_BACKEND, encoded((pid, transaction)))
+            answer = _exchange(self._session, [end, _Command(_STATUS, encoded((transaction,)))])
+        except (ConnectionLost, SubgrpcError):
+            self._drop()
+            return None
+        if answer.error is not None:
+            # A server that took over and never saw the transaction.
+            return "aborted" if answer.error.sqlstate == _NO_SUCH_TRANSACTION else None
+        found: str | None = answer.results[-1][0][0]
+        return found
+
+
+def _exchange(session: Session, commands: Sequence[_Command]) -> Answer:
+    """Sends one batch and waits for its answer."""
+    for sql, parameters, _ in commands:
+        session.add(sql, parameters)
+    session.end()
+    deadline = time.monotonic() + ANSWER_SECONDS
+    poll = select.poll()
+    while True:
+        unsent = not session.flush()
+        poll.register(session.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
+        left = deadline - time.monotonic()
+        if left <= 0:
+            session.close()
+            raise ConnectionLost(f"no answer for {ANSWER_SECONDS:.0f} s")
+        if poll.poll(left * 1000):
+            for answer in session.receive():
+                return answer
