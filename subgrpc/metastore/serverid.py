@@ -36,6 +36,7 @@ def server_id(folder: Path) -> str:
 
 def _make(path: Path) -> None:
     unfinished = path.with_name(f"{NAME}.new")
+    unfinished.touch(mode=0o600)
     with unfinished.open("w", encoding="utf-8") as file:
         file.write(f"{names.new_uid()}\n")
         file.flush()
