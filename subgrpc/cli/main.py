@@ -41,6 +41,7 @@ _COMMANDS = {
     "delete": "Delete experiments with their logs.",
     "clusters": "List the places where experiments run.",
     "config": "Name servers, and choose the current one.",
+    "admin": "Back up, restore and check a server's data.",
     "errors": "Explain the reason of an error.",
     "completion": "Print the script that completes commands in your shell.",
     "version": "Print the versions of this command and its server.",

@@ -18,6 +18,7 @@ from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import run_key
 from subgrpc.engine.context import Context
 from subgrpc.engine.drive import drive
+from subgrpc.engine.reaper import Reaper
 from subgrpc.engine.settle import remove, settle
 from subgrpc.engine.start import conclude, start_or_wait
 from subgrpc.metastore import AttemptRow
@@ -30,6 +31,7 @@ class Reconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._reaper = Reaper(context)
         self._cluster = names.cluster_name(context.fence.cluster)
 
     def observe(self, observation: Observation) -> None:
@@ -61,8 +63,11 @@ class Reconciler:
         """
         context = self._context
         raw = await context.store.get_experiment_by_uid(uid)
-        experiment = Experiment() if raw is None else Experiment.FromString(raw)
-        if experiment.cluster != self._cluster:  # also if it is gone
+        if raw is None:
+            await self._without_record(uid)
+            return
+        experiment = Experiment.FromString(raw)
+        if experiment.cluster != self._cluster:
             context.forget(uid)
             return
         rows = await context.store.attempts(uid)
@@ -86,6 +91,12 @@ class Reconciler:
         settled = [await settle(context, row) for row in rows if row.end_time is not None]
         if experiment.state in lifecycle.TERMINAL and all(settled):
             context.forget(uid)  # a late observation of it may have come
+
+    async def _without_record(self, uid: str) -> None:
+        """The experiment is gone, or was never here."""
+        observation = self._context.memory.observed.get(uid)
+        if observation is None or await self._reaper.consider(observation):
+            self._context.forget(uid)
 
     async def _delete_late(self, uid: str, rows: Sequence[AttemptRow]) -> None:
         """Removes a run that is there though its attempt is settled: its submit came late."""

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from subgrpc import names
 from subgrpc.errors import FailedPrecondition
 
-VERSIONS: Final = ("0001", "0002")
+VERSIONS: Final = ("0001", "0002", "0003")
 """Every version, oldest first, as in migrations/versions: a test compares them."""
 CURRENT: Final = VERSIONS[-1]
 TEXT: Final = String().with_variant(String(collation="C"), "postgresql")
@@ -40,9 +40,9 @@ def is_current(version: str | None, where: str) -> bool:
     return version == CURRENT
 
 
-def first_row() -> tuple[int, int, int, str, str, bytes]:
+def first_row() -> tuple[int, int, int, str, str, bytes, int]:
     """The row of table `meta` of a new metastore: its identity, at revision 0."""
-    return (1, 0, 0, names.new_uid(), names.new_uid(), os.urandom(32))
+    return (1, 0, 0, names.new_uid(), names.new_uid(), os.urandom(32), 0)
 
 
 def migrate(connection: Connection) -> None:

@@ -36,8 +36,9 @@ def server_id(folder: Path) -> str:
 
 def _make(path: Path) -> None:
     unfinished = path.with_name(f"{NAME}.new")
-    unfinished.touch(mode=0o600)
-    with unfinished.open("w", encoding="utf-8") as file:
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
         file.write(f"{names.new_uid()}\n")
         file.flush()
         os.fsync(file.fileno())

@@ -178,10 +178,10 @@ def open_sqlite(folder: Path, statements: Statements) -> Opened:
         writer.execute(f"PRAGMA journal_size_limit={64 << 20}")
         return Opened(SqliteWriter(writer), SqliteReader(connect(path, read_only=True)))
     except sqlite3.Error as error:
-        raise _mapped(error) from error
+        raise mapped(error) from error
     except DBAPIError as error:
         if isinstance(error.orig, sqlite3.Error):
-            raise _mapped(error.orig) from error
+            raise mapped(error.orig) from error
         raise
     except OSError as error:
         raise _unavailable(f"{path}: {error.strerror or error}") from error
@@ -273,15 +273,15 @@ def _sync(path: Path) -> None:
 
 def _write_failure(error: sqlite3.Error) -> Exception:
     """What a failed statement means: a failed database, or a mistake of ours."""
-    mapped = _mapped(error)
-    return DatabaseFailed(mapped) if isinstance(mapped, SubgrpcError) else mapped
+    found = mapped(error)
+    return DatabaseFailed(found) if isinstance(found, SubgrpcError) else found
 
 
 def _read_failure(error: sqlite3.Error) -> Exception:
-    return _mapped(error)
+    return mapped(error)
 
 
-def _mapped(error: sqlite3.Error) -> Exception:
+def mapped(error: sqlite3.Error) -> Exception:
     """The public form of an error; a mistake of ours stays what it is."""
     text = str(error)
     if "malformed" in text or "not a database" in text:

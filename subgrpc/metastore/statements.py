@@ -76,6 +76,7 @@ class Statements:
             select(meta.control_plane_id, meta.history_id, meta.token_key, meta.revision)
         )
         self.pruned = self._sql(select(meta.pruned))
+        self.restored = self._sql(select(meta.restored))
         self.next_revision = self._sql(
             _meta.update().values(revision=meta.revision + _ONE).returning(meta.revision)
         )

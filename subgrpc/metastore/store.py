@@ -311,6 +311,11 @@ class Metastore:
         row = await self._reader.one(self._statements.pruned)
         return 0 if row is None else row[0]
 
+    async def restored(self) -> bool:
+        """Whether it comes from a backup, and no operator has confirmed that yet."""
+        row = await self._reader.one(self._statements.restored)
+        return row is not None and bool(row[0])
+
     async def snapshot(
         self,
         team: str,

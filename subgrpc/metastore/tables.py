@@ -27,7 +27,8 @@ class Meta(Base, table=True):
     """The one row about the metastore itself.
 
     `revision` is the last that was given out; updating it is the mutex of all writers. Changes
-    up to `pruned` are no longer kept.
+    up to `pruned` are no longer kept. `restored`: it comes from a backup, and workloads that it
+    does not know may belong to what was lost.
     """
 
     id: int = Field(primary_key=True, sa_type=BigInteger)
@@ -36,6 +37,7 @@ class Meta(Base, table=True):
     control_plane_id: str
     history_id: str
     token_key: bytes
+    restored: int = Field(sa_column_kwargs={"server_default": "0"})
 
 
 class ExperimentRow(Base, table=True):

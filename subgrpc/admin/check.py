@@ -1,0 +1,91 @@
+"""Looks for everything that can be wrong with a data folder, while its server runs or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from subgrpc.errors import DataLoss
+from subgrpc.journal import audit as journals
+from subgrpc.metastore import offline
+from subgrpc.metastore.audit import Audit, Kept, Problem
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        experiments: how many were looked at.
+        journals: how many were looked at.
+        problems: everything that is wrong.
+    """
+
+    experiments: int = 0
+    journals: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def check(folder: Path, *, logs: bool = True) -> Report:
+    """Looks at the metastore of a data folder and at its logs.
+
+    Args:
+        folder: the data folder.
+        logs: whether to read every byte of the logs, too; otherwise only whether they are there.
+
+    Raises:
+        NotFound: there is no metastore.
+        DataLoss: it cannot be read at all.
+        FailedPrecondition: it is of another version.
+    """
+    report = Report()
+    # Before the metastore is looked at: what is gone from it by then is looked for once more.
+    there = {(uid, attempt): path for uid, attempt, path in journals.journals_in(_logs(folder))}
+    report.problems += offline.damage(folder)
+    with offline.reading(folder) as connection:
+        audit = Audit(connection)
+        report.problems += audit.problems()
+    report.experiments = audit.experiments
+    kept = {(each.uid, each.attempt): each for each in audit.kept}
+    for key, path in there.items():
+        report.journals += 1
+        report.problems += _journal(path, kept.get(key), logs)
+    report.problems += _missing(folder, [each for key, each in kept.items() if key not in there])
+    return report
+
+
+def _journal(path: Path, kept: Kept | None, logs: bool) -> Iterator[Problem]:
+    if not path.exists():
+        return  # deleted meanwhile
+    if kept is None:
+        yield Problem("JOURNAL_ORPHAN", str(path), "it is of an attempt that is not there")
+        return
+    try:
+        sealed = journals.is_sealed(path)
+    except DataLoss as error:
+        yield Problem("JOURNAL", str(path), error.message)
+        return
+    if kept.complete and not sealed:
+        text = "all output of its attempt should be in it, but it was not closed"
+        yield Problem("JOURNAL", str(path), text)
+    if logs and (problem := journals.damage(path)) and path.exists():
+        yield Problem("JOURNAL", str(path), problem)
+
+
+def _missing(folder: Path, absent: list[Kept]) -> Iterator[Problem]:
+    for each in absent:
+        path = _logs(folder) / each.uid / str(each.attempt)
+        if each.complete and not path.exists() and _is_here(folder, each):
+            text = "all output of its attempt should be in it, but it is not there"
+            yield Problem("JOURNAL_MISSING", str(path), text)
+
+
+def _is_here(folder: Path, kept: Kept) -> bool:
+    """Whether an attempt's journal should be on this server's disk."""
+    own = folder / "server-id"
+    return not kept.server or (own.exists() and own.read_text().strip() == kept.server)
+
+
+def _logs(folder: Path) -> Path:
+    return folder / "journals"

@@ -1,0 +1,134 @@
+"""`subgrpc admin`: what an operator does with a server's data folder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from subgrpc.cli import defaults, exitcodes, output
+from subgrpc.cli.datafolder import DataFolder
+
+if TYPE_CHECKING:
+    from subgrpc.admin.check import Report
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _data_dir(function: F) -> F:
+    option = click.option(
+        "--data-dir",
+        type=DataFolder(),
+        default=defaults.data_dir,
+        envvar="SUBGRPC_DATA_DIR",
+        show_envvar=True,
+        metavar="FOLDER",
+        help="The server's data folder.  [default: ~/.local/share/subgrpc]",
+    )
+    return option(function)
+
+
+@click.group("admin")
+def command() -> None:
+    """Back up, restore and check a server's data folder, on the server's machine."""
+
+
+@command.command("backup")
+@click.argument("target", type=_FILE, metavar="FILE")
+@_data_dir
+def backup(target: Path, data_dir: Path) -> int:
+    """Write a backup; the server may run meanwhile.
+
+    FILE must not exist; it is compressed if it ends in .gz or .tgz. It holds the metastore, the
+    logs and the secrets of the data folder: keep it as safe as that. Running tasks are no part
+    of it. Of a metastore in PostgreSQL, pg_dump makes the backup.
+    """
+    from subgrpc.admin.backup import backup as make
+
+    made = make(data_dir, target.absolute(), _progress())
+    size = target.stat().st_size
+    output.note(f"{target}: {len(made.files)} files, {size:,} bytes")
+    return exitcodes.OK
+
+
+@command.command("restore")
+@click.argument("source", type=_FILE, metavar="FILE")
+@_data_dir
+def restore(source: Path, data_dir: Path) -> int:
+    """Make a data folder of a backup.
+
+    The folder must not exist, or be empty. What happened after the backup is unknown to the
+    server that is started on it: watchers begin anew (their resume tokens are refused), and
+    workloads that it does not know are listed in its log, and left alone until
+    `subgrpc admin confirm`.
+    """
+    from subgrpc.admin.backup import restore as make
+
+    made = make(source, data_dir.absolute(), _progress())
+    output.note(f"{data_dir}: {len(made.files)} files restored")
+    return exitcodes.OK
+
+
+@command.command("confirm")
+@_data_dir
+def confirm(data_dir: Path) -> int:
+    """Say that a restored metastore is the truth.
+
+    From then on the server removes workloads of its own that it does not know.
+    """
+    from subgrpc.metastore import offline
+
+    confirmed = offline.confirm(data_dir)
+    output.note("confirmed" if confirmed else "nothing to confirm: it was not restored")
+    return exitcodes.OK
+
+
+@command.command("check")
+@_data_dir
+@click.option("--no-logs", is_flag=True, help="Do not read all logs, only look for them.")
+@click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How problems are printed.",
+)
+def check(data_dir: Path, no_logs: bool, form: str) -> int:
+    """Look for everything that can be wrong with a data folder; the server may run meanwhile.
+
+    Each problem is a line CODE: WHERE: WHAT. Exit codes: 0 nothing is wrong, 1 something is.
+    """
+    from subgrpc.admin.check import check as look
+
+    report = look(data_dir, logs=not no_logs)
+    if form == "json":
+        output.print_json(_document(report))
+    else:
+        for code, where, message in report.problems:
+            click.echo(output.clean(f"{code}: {where}: {message}"))
+        counted = f"{report.experiments} experiments, {report.journals} logs"
+        output.note(f"{counted}, {len(report.problems)} problems")
+    return exitcodes.FAILED if report.problems else exitcodes.OK
+
+
+def _document(report: Report) -> dict[str, Any]:
+    problems = [each._asdict() for each in report.problems]
+    return {
+        "experiments": report.experiments,
+        "journals": report.journals,
+        "problems": problems,
+    }
+
+
+def _progress() -> Callable[[str], None]:
+    """Shows the file that is at work, on a terminal."""
+    if not sys.stderr.isatty():
+        return lambda name: None
+    return lambda name: click.echo(f"\r\033[K{output.clean(name)}", err=True, nl=False)
