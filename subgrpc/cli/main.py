@@ -112,10 +112,6 @@ def main() -> NoReturn:
     # gRPC's core writes lines of its own to stderr about what we report ourselves.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     _open_standard_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A terminal that cannot show a character must not end a command.
-            stream.reconfigure(errors="backslashreplace")
     asked = os.environ.get(_COMPLETION)
     if asked:
         sys.exit(shell_complete(cli, {}, "subgrpc", _COMPLETION, asked))
@@ -173,13 +169,24 @@ def _say(text: str) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Puts nothing where a caller closed a standard stream (`>&-`).
+    """Makes the standard streams what every command may rely on.
 
-    Else the interpreter has None there, and a connection may get the stream's number.
+    Where a caller closed one (`>&-`) the interpreter has None, and a connection may get its number:
+    nothing is put there. With PYTHONUNBUFFERED it has a raw file, which may write only a part of
+    what it is given, and tells nobody: that gets a buffer. And a terminal that cannot show a
+    character must not end a command.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            if isinstance(stream.buffer, io.RawIOBase):
+                encoding = stream.encoding
+                whole = io.BufferedWriter(stream.detach())
+                stream = io.TextIOWrapper(whole, encoding, line_buffering=True)
+                setattr(sys, name, stream)
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_output() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -62,7 +63,7 @@ def print_json(value: Any) -> None:
     """Prints one JSON document; messages in it in protobuf's JSON mapping."""
     import json
 
-    click.echo(json.dumps(_jsonable(value), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(_jsonable(value), indent=2, ensure_ascii=not _shows_everything()))
 
 
 def print_yaml(value: Any, *, one_of_many: bool = False) -> None:
@@ -70,7 +71,10 @@ def print_yaml(value: Any, *, one_of_many: bool = False) -> None:
     import yaml
 
     text = yaml.safe_dump(
-        _jsonable(value), sort_keys=False, allow_unicode=True, explicit_start=one_of_many
+        _jsonable(value),
+        sort_keys=False,
+        allow_unicode=_shows_everything(),
+        explicit_start=one_of_many,
     )
     click.echo(text, nl=False)
 
@@ -79,7 +83,12 @@ def print_json_line(message: Message) -> None:
     """Prints a message as one line."""
     from google.protobuf.json_format import MessageToJson
 
-    click.echo(MessageToJson(message, indent=None, ensure_ascii=False))
+    click.echo(MessageToJson(message, indent=None, ensure_ascii=not _shows_everything()))
+
+
+def _shows_everything() -> bool:
+    """Whether stdout takes every character; else JSON and YAML have escapes of their own."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def _jsonable(value: Any) -> Any:
@@ -98,13 +107,13 @@ def _jsonable(value: Any) -> Any:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints rows under a header, columns aligned."""
     cells = [list(header), *([clean(each) for each in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    widths = [max(width(row[column]) for row in cells) for column in range(len(header))]
     click.echo("\n".join(table_line(header, row, widths) for row in cells))
 
 
 def table_line(header: Sequence[str], row: Sequence[str], widths: Sequence[int]) -> str:
     """One line of a table; states in colour where that is wanted."""
-    padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+    padded = [cell + " " * (n - width(cell)) for cell, n in zip(row, widths, strict=True)]
     padded[-1] = padded[-1].rstrip()
     if not coloured():
         return "  ".join(padded).rstrip()
@@ -114,6 +123,16 @@ def table_line(header: Sequence[str], row: Sequence[str], widths: Sequence[int])
         else text
         for title, cell, text in zip(header, row, padded, strict=True)
     ).rstrip()
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
+        for each in text
+    )
 
 
 def coloured() -> bool:
@@ -130,12 +149,12 @@ def interactive() -> bool:
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Prints names and values; those without a value are left out."""
     shown = [(name, clean(value)) for name, value in facts if value]
-    width = max((len(name) for name, _ in shown), default=0) + 1
+    room = max((len(name) for name, _ in shown), default=0) + 1
     for name, value in shown:
         text = value
         if name.upper() in _COLOURED_COLUMNS and value in _COLOURS and coloured():
             text = click.style(value, fg=_COLOURS[value])
-        click.echo(f"{name + ':':<{width}}  {text}")
+        click.echo(f"{name + ':':<{room}}  {text}")
 
 
 def clean(text: str) -> str:

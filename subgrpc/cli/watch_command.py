@@ -105,7 +105,7 @@ class _Printer:
         word = output.enum_word(ChangeType.Name(change.type), "CHANGE_TYPE_")
         texts = (output.clean(each.text(change.experiment)) for each in self._columns)
         row = [word, *texts]
-        self._widths = [max(w, len(t)) for w, t in zip(self._widths, row, strict=True)]
+        self._widths = [max(w, output.width(t)) for w, t in zip(self._widths, row, strict=True)]
         if not self._has_header:
             self._has_header = True
             click.echo(output.table_line(self._header, self._header, self._widths))

@@ -43,11 +43,10 @@ class Cli:
         """Starts a command in the background."""
         return subprocess.Popen(
             [BIN / "subgrpc", *words],
-            env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # Unbuffered: `communicate` reads behind what `readline` had buffered.
-            **{"cwd": self.folder, "bufsize": 0, **options},
+            **{"env": self.env, "cwd": self.folder, "bufsize": 0, **options},
         )
 
     def __call__(
@@ -56,10 +55,9 @@ class Cli:
         """Runs a command to its end; `code` is what it must return."""
         done = subprocess.run(
             [BIN / "subgrpc", *words],
-            env=self.env,
             timeout=45,
             check=False,
-            **{"capture_output": True, "cwd": self.folder, **options},
+            **{"env": self.env, "capture_output": True, "cwd": self.folder, **options},
         )
         told = (done.stderr or b"").decode(errors="replace")
         assert "Traceback" not in told, told
@@ -106,8 +104,7 @@ class Cli:
         """Ends what is left."""
         if "SUBGRPC_ADDRESS" in self.env and self("status").returncode == 0:
             active = "state = QUEUED OR state = STARTING OR state = RUNNING OR state = CANCELLING"
-            for each in self.json("list", "--limit", "0", "--filter", active)["experiments"]:
-                self("delete", "--force", each["name"])
+            self("delete", "--force", "--yes", "--filter", active)
         self("down")
         shutil.rmtree(self.folder, ignore_errors=True)
 

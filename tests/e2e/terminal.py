@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 from typing import Any
 
@@ -17,8 +20,9 @@ from .conftest import BIN, Cli
 class Terminal:
     """Runs a command with a terminal as stdin, stdout and stderr."""
 
-    def __init__(self, cli: Cli, *words: str, **env: str) -> None:
+    def __init__(self, cli: Cli, *words: str, columns: int = 80, **env: str) -> None:
         self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.seen = b""
         self.process = subprocess.Popen(
             [BIN / "subgrpc", *words],
