@@ -51,12 +51,12 @@ class Follower:
         name = self._experiment.name
         frames = self._client.follow_logs(name, resume_token=self._token, **silent)
         progress = _Progress(self._client, self._experiment, quiet=self._quiet)
-        with CtrlC() as ctrl_c, progress, frames:
+        with frames, progress, CtrlC(frames.close) as ctrl_c:
             for frame in frames:
-                # Interrupted between the two, it would be written again by whoever goes on.
-                with ctrl_c.whole():
-                    self._writer.take(frame)
-                    self._token = frame.resume_token or self._token
+                self._writer.take(frame)
+                self._token = frame.resume_token or self._token
+                if ctrl_c.came:
+                    break
         self._writer.finish()
         # The output is complete; the state is too, but for a moment perhaps.
         return self._client.wait(name)

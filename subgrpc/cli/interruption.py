@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from subgrpc.cli import output
+from subgrpc.cli.ctrlc import Hurry
 from subgrpc.cli.options import short_name
 from subgrpc.errors import SubgrpcError
 
@@ -26,6 +27,8 @@ def follow(client: Client, experiment: Experiment, follower: Follower) -> Experi
     try:
         try:
             return follower.follow()
+        except Hurry:
+            raise
         except KeyboardInterrupt:
             if not (output.interactive() and _wants_to_cancel(experiment)):
                 raise

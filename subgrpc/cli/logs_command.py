@@ -9,6 +9,7 @@ import click
 
 from subgrpc import names
 from subgrpc.cli import complete, output
+from subgrpc.cli.ctrlc import CtrlC
 from subgrpc.cli.follow import many_tasks, note_loss
 from subgrpc.cli.kinds import TASKS
 from subgrpc.cli.logwriter import LogWriter
@@ -99,12 +100,14 @@ def command(
         )
         several = several or form == "wide"
         writer = LogWriter(prefix=several if prefix is None else prefix)
-        with frames:
+        with frames, CtrlC(frames.close) as ctrl_c:
             for frame in frames:
                 if form not in ("json", "yaml"):
                     writer.take(frame)
                 elif frame.WhichOneof("frame") != "bookmark":
                     _print(form, frame)
+                if ctrl_c.came:
+                    break
         writer.finish()
 
 

@@ -9,6 +9,7 @@ import click
 
 from subgrpc import names
 from subgrpc.cli import complete, output
+from subgrpc.cli.ctrlc import CtrlC
 from subgrpc.cli.follow import note_loss
 from subgrpc.cli.kinds import EXPERIMENTS
 from subgrpc.cli.options import Connection, connection_options, full_name, output_option
@@ -66,10 +67,12 @@ def command(
             parent=parent, filter=filter_, until_terminal=until_ended or bool(name), **note_loss()
         )
         show = _Printer(form)
-        with changes:
+        with changes, CtrlC(changes.close) as ctrl_c:
             for frame in changes:
                 if frame.WhichOneof("frame") == "change":
                     show(frame.change)
+                if ctrl_c.came:
+                    break
 
 
 class _Printer:
