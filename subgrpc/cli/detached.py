@@ -63,6 +63,11 @@ def start(data_dir: Path, arguments: Sequence[str]) -> serverfile.ServerFile:
     return found
 
 
+def is_installed() -> bool:
+    """Whether the server is, and not only the command line."""
+    return importlib.util.find_spec("sqlmodel") is not None
+
+
 def ensure_default() -> None:
     """Starts a server at the default address if nothing listens there, and says so in one line.
 
@@ -71,7 +76,7 @@ def ensure_default() -> None:
     Raises:
         Unavailable: it was needed and could not be started.
     """
-    if _listens() or importlib.util.find_spec("sqlmodel") is None:
+    if _listens() or not is_installed():
         return
     data_dir = Path(os.path.abspath(defaults.data_dir()))
     try:

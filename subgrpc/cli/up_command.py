@@ -74,6 +74,9 @@ def command(
     Exit codes: 0 stopped as asked (--detach: it is ready), 1 it could not start or keep running,
     2 wrong usage.
     """
+    if not detached.is_installed():
+        text = "the server is not installed, only the command line: pip install 'subgrpc[server]'"
+        raise click.ClickException(text)
     data_dir = given["data_dir"] = Path(os.path.abspath(given["data_dir"]))
     given["listen"] = tuple(_absolute(each) for each in given["listen"])
     local = _local_options(ctx, given["local"])

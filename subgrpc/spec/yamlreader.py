@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import yaml
+try:
+    import yaml
+except ModuleNotFoundError as error:
+    text = "reading YAML needs PyYAML: pip install 'subgrpc[cli]'; JSON and mappings need nothing"
+    raise ModuleNotFoundError(text, name=error.name) from error
 
 from subgrpc.spec.tree import (
     MAX_DEPTH,
