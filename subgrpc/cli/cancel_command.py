@@ -8,6 +8,7 @@ import click
 
 from subgrpc.cli import exitcodes, output, selection
 from subgrpc.cli.defaults import ACTIVE
+from subgrpc.cli.examples import examples
 from subgrpc.cli.options import Connection, connection_options, output_option
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 _STATES = ("QUEUED", "STARTING", "RUNNING")
 
 
-@click.command("cancel")
+@click.command(
+    "cancel",
+    epilog=examples(
+        "subgrpc cancel my-run other-run", "subgrpc cancel --filter 'labels.sweep = lr' --yes"
+    ),
+)
 @selection.selection_options
 @click.option("-m", "--message", default="", help="Why, for the experiment's history.")
 @output_option

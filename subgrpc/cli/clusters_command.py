@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from subgrpc.cli import complete
+from subgrpc.cli.examples import examples
 from subgrpc.cli.kinds import CLUSTERS
 from subgrpc.cli.options import Connection, connection_options, output_option
 
 
-@click.command("clusters")
+@click.command("clusters", epilog=examples("subgrpc clusters", "subgrpc clusters local -o json"))
 @click.argument("name", nargs=-1, shell_complete=complete.clusters)
 @output_option
 @connection_options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from subgrpc.cli import exitcodes, output, selection
+from subgrpc.cli.examples import examples
 from subgrpc.cli.options import Connection, connection_options, output_option
 from subgrpc.errors import NotFound
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 
-@click.command("delete")
+@click.command(
+    "delete",
+    epilog=examples(
+        "subgrpc delete my-run",
+        "subgrpc delete --filter 'state = FAILED' --yes",
+        "subgrpc delete --all --force",
+    ),
+)
 @selection.selection_options
 @click.option("--force", is_flag=True, help="Also what has not ended: it is stopped first.")
 @click.option("--no-wait", is_flag=True, help="Do not wait until they are gone.")

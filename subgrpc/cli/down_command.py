@@ -11,12 +11,15 @@ import click
 
 from subgrpc.cli import defaults, exitcodes, output, serverfile
 from subgrpc.cli.datafolder import DataFolder
+from subgrpc.cli.examples import examples
 from subgrpc.cli.options import output_option
 from subgrpc.cli.times import SPAN
 from subgrpc.errors import Unavailable
 
 
-@click.command("down")
+@click.command(
+    "down", epilog=examples("subgrpc down", "subgrpc down --data-dir /srv/subgrpc --timeout 1m")
+)
 @click.option(
     "--data-dir",
     type=DataFolder(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from subgrpc.cli.examples import examples
 from subgrpc.cli.kinds import EVENTS
 from subgrpc.cli.options import (
     Connection,
@@ -14,7 +15,7 @@ from subgrpc.cli.options import (
 )
 
 
-@click.command("events")
+@click.command("events", epilog=examples("subgrpc events my-run"))
 @name_argument
 @output_option
 @connection_options

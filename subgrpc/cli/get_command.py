@@ -8,6 +8,7 @@ import click
 
 from subgrpc.cli import output
 from subgrpc.cli.advice import next_step
+from subgrpc.cli.examples import examples
 from subgrpc.cli.kinds import TASKS, labels
 from subgrpc.cli.options import (
     Connection,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from subgrpc.v1.experiment_service_pb2 import Experiment
 
 
-@click.command("get")
+@click.command("get", epilog=examples("subgrpc get my-run", "subgrpc get my-run -o json"))
 @name_argument
 @output_option
 @connection_options

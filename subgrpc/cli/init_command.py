@@ -8,13 +8,19 @@ from pathlib import Path
 import click
 
 from subgrpc.cli import output
+from subgrpc.cli.examples import examples
 from subgrpc.errors import AlreadyExists
 
 _STARTER = Path(__file__).parent / "starter"
 _FILES = ("experiment.yaml", "train.py")
 
 
-@click.command("init")
+@click.command(
+    "init",
+    epilog=examples(
+        "subgrpc init", "subgrpc init my-project && cd my-project && subgrpc run experiment.yaml"
+    ),
+)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 def command(folder: Path) -> None:
     """Write a commented experiment.yaml and a train.py that it runs, into FOLDER.

@@ -7,11 +7,19 @@ import itertools
 import click
 
 from subgrpc.cli import output
+from subgrpc.cli.examples import examples
 from subgrpc.cli.kinds import EXPERIMENTS
 from subgrpc.cli.options import Connection, connection_options, output_option
 
 
-@click.command("list")
+@click.command(
+    "list",
+    epilog=examples(
+        "subgrpc list --filter 'state = RUNNING AND labels.team = vision'",
+        "subgrpc list --order-by 'end_time desc' --limit 10 -o wide",
+        "subgrpc list --limit 0 -o name",
+    ),
+)
 @click.option(
     "--filter",
     "filter_",
@@ -23,13 +31,15 @@ from subgrpc.cli.options import Connection, connection_options, output_option
     "--order-by",
     default="",
     metavar="FIELD",
-    help='create_time, update_time, end_time or experiment_id, with " desc" for descending.',
+    help='create_time, update_time, end_time or experiment_id, with " desc" for descending.  '
+    "[default: create_time desc]",
 )
 @click.option(
     "--limit",
     type=click.IntRange(0),
     default=50,
     show_default=True,
+    metavar="N",
     help="At most so many; 0: all.",
 )
 @output_option

@@ -10,6 +10,7 @@ import click
 from subgrpc import names
 from subgrpc.cli import complete, output
 from subgrpc.cli.ctrlc import CtrlC
+from subgrpc.cli.examples import examples
 from subgrpc.cli.follow import many_tasks, note_loss
 from subgrpc.cli.kinds import TASKS
 from subgrpc.cli.logwriter import LogWriter
@@ -27,10 +28,23 @@ if TYPE_CHECKING:
     from subgrpc.v1.experiment_service_pb2 import StreamLogsResponse
 
 
-@click.command("logs")
+@click.command(
+    "logs",
+    epilog=examples(
+        "subgrpc logs -f my-run",
+        "subgrpc logs --tail 20 my-run",
+        "subgrpc logs --task worker/0 --stream stderr my-run",
+        "subgrpc logs --since-attempt 2 -f my-run",
+    ),
+)
 @name_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the experiment has ended.")
-@click.option("--tail", type=click.IntRange(0, 1_000_000), help="Start with about so many lines.")
+@click.option(
+    "--tail",
+    type=click.IntRange(0, 1_000_000),
+    metavar="N",
+    help="Start with about the last N lines of the latest attempt; by default at the beginning.",
+)
 @click.option(
     "--task",
     metavar="ROLE/INDEX",
@@ -44,7 +58,9 @@ if TYPE_CHECKING:
     metavar="N",
     help="This attempt and all after it; with -f also those that are still to come.",
 )
-@click.option("--stream", type=click.Choice(["stdout", "stderr"]), help="Only this stream.")
+@click.option(
+    "--stream", type=click.Choice(["stdout", "stderr"]), help="Only this stream; by default both."
+)
 @click.option(
     "--prefix/--no-prefix",
     default=None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from subgrpc.cli import complete, detached, exitcodes, interruption, output
+from subgrpc.cli.examples import examples
 from subgrpc.cli.follow import Follower, many_tasks
 from subgrpc.cli.logwriter import LogWriter
 from subgrpc.cli.options import Connection, connection_options, output_option, short_name
@@ -39,20 +40,25 @@ class _Run(click.Command):
         return ["[OPTIONS]", "{SPEC.yaml | -- COMMAND...}"]
 
 
-_EXAMPLES = """\b
-Examples:
-  subgrpc run experiment.yaml
-  subgrpc run --name first -- python train.py --epochs 3
-
-"""
+_EXAMPLES = examples(
+    "subgrpc run experiment.yaml",
+    "subgrpc run --name first -- python train.py --epochs 3",
+    "subgrpc run --cpu 2 --memory 4Gi --timeout 2h -d -- python train.py",
+)
 
 
 @click.command("run", cls=_Run, epilog=_EXAMPLES + exitcodes.EXPERIMENT_HELP)
 @click.argument("spec", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--name", default="", help="The experiment's id; by default the spec's, or made up.")
+@click.option(
+    "--name",
+    default="",
+    metavar="NAME",
+    help="The experiment's id; by default the spec's, or made up.",
+)
 @click.option(
     "--cluster",
     default="",
+    metavar="CLUSTER",
     shell_complete=complete.clusters,
     help="Where to run; by default the spec's, or the server's.",
 )
@@ -61,7 +67,7 @@ Examples:
 @click.option("--timeout", type=SPAN, metavar="SPAN", help="How long it may run: 90s, 5m, 2h.")
 @click.option("--cpu", metavar="CORES", help='For a COMMAND: cores, such as "2" or "500m".')
 @click.option("--memory", metavar="SIZE", help='For a COMMAND: memory, such as "4Gi".')
-@click.option("--gpus", type=click.IntRange(0), help="For a COMMAND: GPUs.")
+@click.option("--gpus", type=click.IntRange(0), metavar="N", help="For a COMMAND: GPUs.")
 @click.option("-d", "--detach", is_flag=True, help="Do not follow it: print its name and return.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing but the experiment's own output.")
 @click.option(

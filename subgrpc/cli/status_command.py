@@ -10,6 +10,7 @@ import click
 
 from subgrpc.cli import exitcodes, output
 from subgrpc.cli.defaults import ACTIVE
+from subgrpc.cli.examples import examples
 from subgrpc.cli.kinds import CLUSTERS
 from subgrpc.cli.options import Connection, connection_options, output_option
 from subgrpc.errors import Unavailable
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _MOST = 10_000
 
 
-@click.command("status")
+@click.command("status", epilog=examples("subgrpc status", "subgrpc status -o json"))
 @output_option
 @connection_options
 def command(connection: Connection, form: str) -> int:

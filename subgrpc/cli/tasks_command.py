@@ -6,6 +6,7 @@ import click
 
 from subgrpc import names
 from subgrpc.cli import output
+from subgrpc.cli.examples import examples
 from subgrpc.cli.kinds import TASKS
 from subgrpc.cli.options import (
     Connection,
@@ -16,9 +17,16 @@ from subgrpc.cli.options import (
 )
 
 
-@click.command("tasks")
+@click.command(
+    "tasks",
+    epilog=examples(
+        "subgrpc tasks my-run", "subgrpc tasks my-run --all-attempts --filter 'state = FAILED'"
+    ),
+)
 @name_argument
-@click.option("--attempt", type=click.IntRange(1), help="Of this attempt; by default the latest.")
+@click.option(
+    "--attempt", type=click.IntRange(1), metavar="N", help="Of this attempt; by default the latest."
+)
 @click.option("--all-attempts", is_flag=True, help="Of every attempt.")
 @click.option(
     "--filter",

@@ -13,6 +13,7 @@ import click
 from subgrpc import __version__
 from subgrpc.cli import defaults, detached, exitcodes, output, serverfile
 from subgrpc.cli.datafolder import DataFolder
+from subgrpc.cli.examples import examples
 from subgrpc.cli.options import output_option
 from subgrpc.errors import SubgrpcError
 
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
 
 
-@click.command("up")
+@click.command(
+    "up",
+    epilog=examples(
+        "subgrpc up --detach",
+        "subgrpc up --local cpu=8 --local memory=16Gi",
+        "subgrpc up --listen 0.0.0.0:7411 --tls-cert cert.pem --tls-key key.pem --token-file t",
+    ),
+)
 @click.option(
     "--listen",
     multiple=True,
@@ -59,6 +67,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
+    metavar="LEVEL",
+    help="What the server writes to stderr: debug, info, warning or error.",
 )
 @click.option("--ready-fd", type=int, hidden=True, help="Where to say that it is ready.")
 @output_option

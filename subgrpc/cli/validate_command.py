@@ -8,14 +8,18 @@ from typing import Any
 import click
 
 from subgrpc.cli import exitcodes, output
+from subgrpc.cli.examples import examples
 from subgrpc.errors import InvalidArgument
 
-_EPILOG = """\b
+_EPILOG = (
+    examples("subgrpc validate experiment.yaml", "subgrpc validate -o json specs/*.yaml")
+    + """\b
 Exit codes:
   0  every file is a valid spec
   1  at least one is not
   2  the command line is wrong
 """
+)
 
 
 @click.command("validate", epilog=_EPILOG)

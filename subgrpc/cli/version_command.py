@@ -9,10 +9,11 @@ import click
 
 from subgrpc import __version__
 from subgrpc.cli import output
+from subgrpc.cli.examples import examples
 from subgrpc.cli.options import Connection, connection_options, output_option
 
 
-@click.command("version")
+@click.command("version", epilog=examples("subgrpc version", "subgrpc version --client -o name"))
 @click.option("--client", "only_client", is_flag=True, help="Do not ask the server.")
 @output_option
 @connection_options

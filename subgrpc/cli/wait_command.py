@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from subgrpc.cli import exitcodes, output
+from subgrpc.cli.examples import examples
 from subgrpc.cli.options import (
     Connection,
     connection_options,
@@ -25,7 +26,11 @@ _ENDED, _DELETED = "ended", "deleted"
 _STATES = ("queued", "starting", "running", "cancelling", "succeeded", "failed", "cancelled")
 _FINAL = ("SUCCEEDED", "FAILED", "CANCELLED")
 _EPILOG = (
-    exitcodes.EXPERIMENT_HELP
+    examples(
+        "subgrpc wait my-run --timeout 2h",
+        "subgrpc wait my-run --for running && subgrpc logs -f my-run",
+    )
+    + exitcodes.EXPERIMENT_HELP
     + """
 \b
 With --for STATE:

@@ -10,6 +10,7 @@ import click
 from subgrpc import names
 from subgrpc.cli import complete, output
 from subgrpc.cli.ctrlc import CtrlC
+from subgrpc.cli.examples import examples
 from subgrpc.cli.follow import note_loss
 from subgrpc.cli.kinds import EXPERIMENTS
 from subgrpc.cli.options import Connection, connection_options, full_name, output_option
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
     from subgrpc.v1.experiment_service_pb2 import ExperimentChange
 
 
-@click.command("watch")
+@click.command(
+    "watch",
+    epilog=examples(
+        "subgrpc watch my-run", "subgrpc watch --filter 'labels.sweep = lr' --until-ended"
+    ),
+)
 @click.argument("name", nargs=-1, shell_complete=complete.experiments)
 @click.option(
     "--filter",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from subgrpc.cli import defaults, serverfile
 from subgrpc.cli.complaints import complaint
-from subgrpc.cli.main import _COMMANDS, run
+from subgrpc.cli.main import _COMMANDS, cli, run
 from subgrpc.errors import FieldViolation, InvalidArgument, Unavailable
 
 
@@ -37,6 +39,24 @@ def test_help_explains_every_command_and_its_exit_codes(
     told = capsys.readouterr()
     assert "Exit codes:" in told.out
     assert not told.err
+
+
+@pytest.mark.parametrize("name", sorted(set(_COMMANDS) - {"completion", "config", "errors"}))
+def test_help_shows_what_to_type(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Examples, each a line that the command would take; and every option says what it does."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    run([name, "--help"])
+    _, found, shown = capsys.readouterr().out.partition("Examples:\n")
+    lines = [each.strip() for each in shown.partition("\n\n")[0].splitlines()]
+    assert found
+    assert any(each.startswith(f"subgrpc {name}") for each in lines)
+    for param in command.params:
+        assert not isinstance(param, click.Option) or param.help, param.name
+    for line in lines:
+        words = shlex.split(line.partition("&&")[0].partition(" > ")[0], comments=True)
+        if words[:2] == ["subgrpc", name] and "--" not in words:
+            command.make_context(name, words[2:])
 
 
 @pytest.mark.parametrize("name", ["", *_COMMANDS])
