@@ -67,6 +67,7 @@ class ServerConfig:
         drain: seconds that open calls have to end when the server stops.
         lease_length: seconds within which another server takes over a cluster when its leader dies.
         limits: what one server takes at most.
+        docs_url: where the documentation is published, if it is: errors then link to their entry.
     """
 
     data_dir: Path
@@ -84,6 +85,7 @@ class ServerConfig:
     drain: float = 5.0
     lease_length: float = 5.0
     limits: Limits = field(default_factory=Limits)
+    docs_url: str = ""
 
     def chosen_default(self) -> str:
         """The name of the default cluster; empty if there is none to choose."""

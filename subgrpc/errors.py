@@ -39,9 +39,11 @@ class SubgrpcError(Exception):
         message: one sentence for a person: what was wrong, where, what to do.
         reason: a stable UPPER_SNAKE_CASE word.
         metadata: further facts by lowerCamelCase name.
+        help_url: the page that explains the reason, if the server has told one.
     """
 
     default_reason: ClassVar[str] = "INTERNAL"
+    help_url: str = ""
 
     def __init__(
         self, message: str, *, reason: str | None = None, metadata: Mapping[str, str] | None = None

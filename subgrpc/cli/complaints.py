@@ -42,6 +42,8 @@ def complaint(error: SubgrpcError) -> str:
         lines.append(f"{advice[0].upper()}{advice[1:]}.")
     if known := explanations.first_known(_reasons(error)):
         lines.append(f"help: subgrpc errors {known}")
+    elif error.help_url:  # of a reason that only the server knows
+        lines.append(f"help: {clean(error.help_url)}")
     return "\n".join(lines)
 
 

@@ -63,6 +63,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     help="Option of the cluster `local`, such as cpu=8 or memory=16Gi; repeatable.",
 )
 @click.option(
+    "--docs-url",
+    metavar="URL",
+    help="Where you have published the site of `make docs`: errors then link to their entry.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -127,6 +132,7 @@ def _config(given: dict[str, Any], local: dict[str, object]) -> ServerConfig:
         tls_key=given["tls_key"],
         tls_client_ca=given["tls_client_ca"],
         token_file=given["token_file"],
+        docs_url=given["docs_url"] or "",
         clusters={"local": ClusterSettings(driver="local", options=local)},
     )
 

@@ -72,7 +72,13 @@ def from_rpc(error: grpc.RpcError, address: str) -> SubgrpcError:
     """Returns the `SubgrpcError` that a failed call to the server at `address` stands for."""
     if not isinstance(error, FailedCall):
         return SubgrpcError(f"the call failed: {error}")
-    code, text, told = error.code(), error.details() or "", _explanation(error)
+    told = _explanation(error)
+    found = _translated(error.code(), error.details() or "", told, address)
+    found.help_url = told.help_url
+    return found
+
+
+def _translated(code: grpc.StatusCode, text: str, told: _Explanation, address: str) -> SubgrpcError:
     if code == grpc.StatusCode.INVALID_ARGUMENT:
         return errors.InvalidArgument(
             text, told.violations, reason=told.reason, metadata=told.metadata
@@ -116,6 +122,7 @@ class _Explanation:
     metadata: dict[str, str] = field(default_factory=dict)
     violations: list[FieldViolation] = field(default_factory=list)
     retry_after: float | None = None
+    help_url: str = ""
 
 
 def _explanation(error: FailedCall) -> _Explanation:
@@ -133,6 +140,9 @@ def _explanation(error: FailedCall) -> _Explanation:
         elif packed.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
             retry = error_details_pb2.RetryInfo.FromString(packed.value)
             told.retry_after = retry.retry_delay.ToMilliseconds() / 1000
+        elif packed.Is(error_details_pb2.Help.DESCRIPTOR):
+            links = error_details_pb2.Help.FromString(packed.value).links
+            told.help_url = links[0].url if links else ""
     return told
 
 

@@ -19,7 +19,7 @@ from subgrpc.config import Limits
 from subgrpc.errors import ResourceExhausted, SubgrpcError
 from subgrpc.rpc.auth import Authenticator
 from subgrpc.rpc.logging import call_fields
-from subgrpc.rpc.status import DETAILS_KEY, to_status
+from subgrpc.rpc.status import DETAILS_KEY, check_docs_url, to_status
 
 REQUEST_ID_KEY: Final = "x-request-id"
 """Metadata that names a call: taken from the caller or made here, logged, and sent back."""
@@ -55,7 +55,13 @@ class Incident(SubgrpcError):
 class Gate:
     """Lets calls in. One for all listeners of a server; used on its event loop only."""
 
-    def __init__(self, authenticator: Authenticator, limits: Limits) -> None:
+    def __init__(self, authenticator: Authenticator, limits: Limits, docs_url: str = "") -> None:
+        """Errors link to the documentation at `docs_url`, if it is given.
+
+        Raises:
+            InvalidArgument: INVALID_DOCS_URL.
+        """
+        self._docs_url = check_docs_url(docs_url)
         self.draining = asyncio.Event()
         """Set when the server stops: streams say so and end."""
         self.calls = 0
@@ -109,6 +115,14 @@ class Gate:
             if not self._streams[principal]:
                 del self._streams[principal]
 
+    async def refuse(self, context: Context, error: SubgrpcError) -> NoReturn:
+        """Ends a call with an error."""
+        status = to_status(error, self._docs_url)
+        _log.debug("rpc.refused", code=status.code.name, reason=error.reason, error=status.message)
+        trailing = [*(context.trailing_metadata() or ()), (DETAILS_KEY, status.details)]
+        await context.abort(status.code, status.message, tuple(trailing))
+        raise AssertionError("abort raises")
+
 
 class _Bucket:
     """A token bucket: so many calls a second, and bursts of two seconds' worth."""
@@ -138,15 +152,6 @@ def as_incident(error: Exception) -> Incident:
     _log.error("rpc.incident", incident=number, exc_info=error)
     text = f"internal error; the server's log has the details under incident {number}"
     return Incident(text, metadata={"incident": number})
-
-
-async def refuse(context: Context, error: SubgrpcError, request_id: str = "") -> NoReturn:
-    """Ends a call with an error."""
-    status = to_status(error)
-    _log.debug("rpc.refused", code=status.code.name, reason=error.reason, error=status.message)
-    trailing = [*(context.trailing_metadata() or ()), (DETAILS_KEY, status.details)]
-    await context.abort(status.code, status.message, tuple(trailing))
-    raise AssertionError("abort raises")
 
 
 def _text(value: str | bytes) -> str:

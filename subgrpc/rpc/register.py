@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from subgrpc.errors import InvalidArgument, SubgrpcError
-from subgrpc.rpc.gate import Call, Context, Gate, as_incident, refuse
+from subgrpc.rpc.gate import Call, Context, Gate, as_incident
 from subgrpc.validation import validate
 
 Frame = Message | bytes
@@ -104,7 +104,7 @@ def _unary(
             failure = error
         except Exception as error:
             failure = as_incident(error)
-        return await refuse(context, failure)
+        return await gate.refuse(context, failure)
 
     return handle
 
@@ -133,7 +133,7 @@ def _streaming(
             failure = error
         except Exception as error:
             failure = as_incident(error)
-        await refuse(context, failure)
+        await gate.refuse(context, failure)
 
     return handle
 

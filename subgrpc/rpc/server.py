@@ -110,7 +110,7 @@ class Server:
         listeners = [parse_listener(text) for text in config.listen]
         check_secure(listeners, config)
         credentials = server_credentials(config)
-        gate = Gate(make_authenticator(config), config.limits)
+        gate = Gate(make_authenticator(config), config.limits, config.docs_url)
         config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = await Metastore.open(
             config.data_dir,

@@ -20,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from subgrpc.errors import SubgrpcError
-from subgrpc.rpc.gate import Context, Gate, refuse
+from subgrpc.rpc.gate import Context, Gate
 from subgrpc.rpc.register import Handlers, add_handlers
 
 CHANNELZ = "grpc.channelz.v1.Channelz"
@@ -123,7 +123,7 @@ async def _enter(gate: Gate, method: str, context: Context) -> None:
     try:
         gate.enter(method, context)
     except SubgrpcError as error:
-        await refuse(context, error)
+        await gate.refuse(context, error)
 
 
 def _guarded_unary(inner: Any, enter: Callable[[Context], Any]) -> Any:

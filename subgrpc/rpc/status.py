@@ -1,17 +1,24 @@
 """How subgrpc's errors travel: as a gRPC status with the details of google.rpc.
 
 Every status carries an ErrorInfo with the stable reason, and where fitting BadRequest,
-PreconditionFailure and RetryInfo. All of it stays below 8 KiB: clients drop a larger one and
-report RESOURCE_EXHAUSTED in its place.
+PreconditionFailure and RetryInfo; where the documentation is published, Help with a link. All of it
+stays below 8 KiB: clients drop a larger one and report RESOURCE_EXHAUSTED in its place.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, NamedTuple
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    Help,
+    PreconditionFailure,
+    RetryInfo,
+)
 from google.rpc.status_pb2 import Status
 
 from subgrpc import errors
@@ -22,6 +29,8 @@ DOMAIN: Final = "subgrpc.org"
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a google.rpc.Status."""
 
+_DOCS_URL: Final = re.compile(r"https?://[^\s?#/]+(/[^\s?#]*)?")
+_DOCS_URL_LENGTH: Final = 200
 _MESSAGE_BYTES: Final = 1500
 """Of the message as it travels, percent-encoded. It travels twice, once of them plain."""
 _DETAILS_BYTES: Final = 3200
@@ -62,18 +71,34 @@ def code_of(error: SubgrpcError) -> grpc.StatusCode:
     return grpc.StatusCode.INTERNAL
 
 
-def to_status(error: SubgrpcError) -> WireStatus:
-    """Returns how an error travels."""
+def check_docs_url(url: str) -> str:
+    """The address of a published documentation, without a slash at the end; empty: there is none.
+
+    Raises:
+        InvalidArgument: INVALID_DOCS_URL.
+    """
+    if url and not (len(url) <= _DOCS_URL_LENGTH and url.isascii() and _DOCS_URL.fullmatch(url)):
+        text = (
+            f"{_cut(url)!r} is no address of a site: http://… or https://… with at most "
+            f"{_DOCS_URL_LENGTH} ASCII characters, and without a query"
+        )
+        raise errors.InvalidArgument(text, reason="INVALID_DOCS_URL")
+    return url.rstrip("/")
+
+
+def to_status(error: SubgrpcError, docs_url: str = "") -> WireStatus:
+    """Returns how an error travels, with a link if `docs_url` says where its page is."""
     code = code_of(error)
     message = _cut_encoded(error.message or error.reason, _MESSAGE_BYTES)
     status = Status(code=code.value[0], message=message)
     info = ErrorInfo(reason=error.reason, domain=DOMAIN)
     for key, value in list(error.metadata.items())[:8]:
         info.metadata[key[:64]] = _cut(value)
-    extra = _extra(error, message)
+    extra = [*_help(error, docs_url), *_extra(error, message)]
     omitted = 0
     if isinstance(error, errors.InvalidArgument) and error.violations:
-        bad, omitted = _bad_request(error, _DETAILS_BYTES - info.ByteSize())
+        taken = sum(each.ByteSize() for each in (info, *extra))
+        bad, omitted = _bad_request(error, _DETAILS_BYTES - taken)
         extra.append(bad)
     if omitted:
         omitted += int(error.metadata.get("omittedViolations", "0"))
@@ -83,6 +108,15 @@ def to_status(error: SubgrpcError) -> WireStatus:
         packed.Pack(detail)
         status.details.append(packed)
     return WireStatus(code, message, status.SerializeToString())
+
+
+def _help(error: SubgrpcError, docs_url: str) -> list[Any]:
+    if not docs_url:
+        return []
+    help_ = Help()
+    url = f"{docs_url}/errors/#{error.reason.lower()}"
+    help_.links.add(description=f"What {error.reason} means, and what to do", url=url)
+    return [help_]
 
 
 def _extra(error: SubgrpcError, message: str) -> list[Any]:

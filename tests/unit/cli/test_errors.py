@@ -73,7 +73,10 @@ def test_an_error_ends_with_the_command_that_explains_it(error: SubgrpcError, re
 
 def test_an_error_that_nobody_can_explain_leads_nowhere() -> None:
     """A driver's own reason."""
-    assert "help:" not in complaint(NotFound("gone", reason="MY_OWN"))
+    unknown = NotFound("gone", reason="MY_OWN")
+    assert "help:" not in complaint(unknown)
+    unknown.help_url = "https://docs.example.com/errors/#my_own"  # a newer server knows more
+    assert complaint(unknown).splitlines()[-1] == f"help: {unknown.help_url}"
 
 
 def test_a_failed_command_says_so_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
