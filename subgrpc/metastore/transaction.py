@@ -6,8 +6,7 @@ touch nothing but its transaction and its own arguments, and must not keep the t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -31,8 +30,7 @@ ENDED: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
+class _Stored(NamedTuple):
     """An experiment's row, as far as a transaction needs it."""
 
     uid: str
@@ -89,7 +87,7 @@ class Transaction(EngineTransaction):
         """
         _, team, _, experiment_id = experiment.name.split("/")
         if not experiment.HasField("create_time"):
-            experiment.create_time.CopyFrom(_timestamp(self.now))
+            _set_time(experiment.create_time, self.now)
         created = micros(experiment.create_time)
         body = self._stamp(experiment)
         row = (
@@ -121,7 +119,7 @@ class Transaction(EngineTransaction):
         """
         stored = self._existing(experiment.uid)
         experiment.etag = _etag(stored.revision)
-        experiment.update_time.CopyFrom(_timestamp(stored.update_time))
+        _set_time(experiment.update_time, stored.update_time)
         if experiment.SerializeToString(deterministic=True) == stored.body:
             return
         if experiment.cluster != stored.cluster:
@@ -165,7 +163,7 @@ class Transaction(EngineTransaction):
             last = rows[0][0] if rows else 0
         event.sequence = self._sequences[uid] = last + 1
         if not event.HasField("time"):
-            event.time.CopyFrom(_timestamp(self.now))
+            _set_time(event.time, self.now)
         self.run(self.statements.insert_event, (uid, event.sequence, event.SerializeToString()))
 
     def remembered(self, principal: str, method: str, request_id: str) -> RememberedRequest | None:
@@ -211,7 +209,7 @@ class Transaction(EngineTransaction):
         """Sets etag and update_time to this transaction's, and serialises."""
         self._versioned()
         experiment.etag = _etag(self.revision)
-        experiment.update_time.CopyFrom(_timestamp(self.now))
+        _set_time(experiment.update_time, self.now)
         return experiment.SerializeToString(deterministic=True)
 
     def _versioned(self) -> None:
@@ -235,9 +233,10 @@ def _etag(revision: int) -> str:
     return f"{revision:x}"
 
 
-def _timestamp(time: int) -> Timestamp:
-    seconds, rest = divmod(time, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=rest * 1_000)
+def _set_time(timestamp: Timestamp, time: int) -> None:
+    """In place: a message of its own would be made only to be copied."""
+    timestamp.seconds = time // 1_000_000
+    timestamp.nanos = time % 1_000_000 * 1_000
 
 
 def _end_time(experiment: Experiment) -> int:
