@@ -31,12 +31,13 @@ def check_combinations(spec: ExperimentSpec) -> list[FieldViolation]:
 
 
 def _check_command(group: TaskGroup, path: str) -> list[FieldViolation]:
-    if group.command and group.args:
+    command, args = group.command, group.args
+    if command and args:
         text = "command and args exclude each other: give a shell command or an argument vector"
         return [FieldViolation(f"{path}.args", text, "MUTUALLY_EXCLUSIVE")]
-    if not group.command and not group.args:
+    if not command and not args:
         return [FieldViolation(f"{path}.command", "give either command or args", "REQUIRED")]
-    if group.args and not group.args[0]:
+    if args and not args[0]:
         text = "the first argument is the program to run: it must not be empty"
         return [FieldViolation(f"{path}.args[0]", text, "REQUIRED")]
     return []

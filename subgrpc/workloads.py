@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from datetime import timedelta
 
 from subgrpc import names, secrets
@@ -59,18 +59,18 @@ def build_workload(
         creator=experiment.creator,
         labels=experiment.labels,
     )
+    shared = spec.env
     for group in spec.task_groups:
-        target = workload.groups.add(
-            role=role_of(group),
-            replicas=replicas_of(group),
-            args=group.args or ["/bin/sh", "-c", group.command],
-        )
+        target = workload.groups.add(role=role_of(group), replicas=replicas_of(group))
+        target.args.extend(group.args or ("/bin/sh", "-c", group.command))
         target.resources.CopyFrom(default_request)
-        target.resources.MergeFrom(group.resources)
-        target.limits.CopyFrom(group.resources)
+        asked = group.resources
+        target.resources.MergeFrom(asked)
+        target.limits.CopyFrom(asked)
+        literals, references = target.env, target.secret_env
         # The group's variables come last: they win.
-        for source in (spec.env, group.env):
-            _add_env(source, team, target.env, target.secret_env)
+        for variable in (*shared, *group.env):
+            _add_variable(variable, team, literals, references)
     if spec.HasField("timeout"):
         workload.timeout.CopyFrom(spec.timeout)
     workload.termination_grace_period.FromTimedelta(grace_of(experiment))
@@ -84,17 +84,17 @@ def secret_references(workload: Workload) -> set[str]:
     return {name for group in workload.groups for name in group.secret_env.values()}
 
 
-def _add_env(
-    source: Iterable[EnvVar],
+def _add_variable(
+    variable: EnvVar,
     team: str,
     literals: MutableMapping[str, str],
     references: MutableMapping[str, str],
 ) -> None:
-    for variable in source:
-        literals.pop(variable.name, None)
-        references.pop(variable.name, None)
-        if variable.WhichOneof("source") == "secret":
-            owner, name = secrets.parse_reference(variable.secret, team)
-            references[variable.name] = f"teams/{owner}/secrets/{name}"
-        else:
-            literals[variable.name] = variable.value
+    key = variable.name
+    if variable.HasField("secret"):
+        owner, name = secrets.parse_reference(variable.secret, team)
+        literals.pop(key, None)
+        references[key] = f"teams/{owner}/secrets/{name}"
+    else:
+        references.pop(key, None)
+        literals[key] = variable.value
