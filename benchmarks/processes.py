@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,17 +34,22 @@ def folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+def running(
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] = os.environ,
+    cwd: Path = ROOT,
+) -> Iterator[subprocess.Popen[str]]:
     """Runs a process with pipes to its input and output; it is ended by its pid."""
-    environment = {key: value for key, value in os.environ.items() if "SUBGRPC" not in key}
+    given = {key: value for key, value in environment.items() if "SUBGRPC" not in key}
     with log.open("ab") as errors:
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            cwd=ROOT,
-            env=environment,
+            cwd=cwd,
+            env=given,
             text=True,
         )
     try:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -88,9 +88,11 @@ class Figure:
     @property
     def ratio(self) -> float | None:
         """The median of the runs' ratios: what disturbs a run disturbs its limit as well."""
+        if not self.limit:  # nothing to compare with, or nothing that one could divide by
+            return None
         if len(self.limits) != len(self.values):
-            return None if self.limit is None else self.value / self.limit
-        return median(a / b for a, b in zip(self.values, self.limits, strict=True))
+            return self.value / self.limit
+        return median(a / b for a, b in zip(self.values, self.limits, strict=True) if b)
 
     @property
     def met(self) -> bool | None:
@@ -105,9 +107,9 @@ class Figure:
         return found >= self.goal.bound if self.goal.at_least else found <= self.goal.bound
 
 
-def title() -> str:
+def title(figure: str = "figure", limit: str = "limit") -> str:
     """The line above the figures."""
-    return _columns("", "figure", "limit", "ratio", "goal")
+    return _columns("", figure, limit, "ratio", "goal")
 
 
 def line(figure: Figure) -> str:
@@ -119,8 +121,13 @@ def line(figure: Figure) -> str:
     return f"{text}  {figure.note}".rstrip()
 
 
-def keep(name: str, figures: Sequence[Figure], options: Options) -> Path:
-    """Writes the figures of a benchmark as JSON; returns where."""
+def keep(
+    name: str,
+    figures: Sequence[Figure],
+    options: Options,
+    versions: Mapping[str, str] | None = None,
+) -> Path:
+    """Writes the figures of a benchmark, and versions of what it ran, as JSON; returns where."""
     BUILD.mkdir(parents=True, exist_ok=True)
     path = BUILD / f"{name}.json"
     content = {
@@ -128,6 +135,7 @@ def keep(name: str, figures: Sequence[Figure], options: Options) -> Path:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "quick": options.quick,
         "machine": machine(),
+        "versions": dict(versions or {}),
         "figures": [
             {
                 **asdict(figure),
