@@ -2,7 +2,7 @@
 # everything that is built into build/. Needed beforehand: Python 3.10 to 3.13, git, make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test pytest compiled test-integration test-matrix bench lint check-generated buf-lint format \
+.PHONY: help setup demo test pytest compiled test-integration test-matrix bench bench-peers lint check-generated buf-lint format \
 	generate constraints docs check-breaking demo-down clean distclean
 
 PYTHONS := 3.10 3.11 3.12 3.13
@@ -60,6 +60,9 @@ test-matrix: $(READY) ## Runs the quick tests on every installed Python of 3.10 
 
 bench: compiled ## Measures it beside its limits: QUICK=1 (2 minutes), MILLION=1, ARGS='calls follow'.
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(MILLION),--million) $(ARGS)
+
+bench-peers: compiled ## The same jobs on MLflow, Ray Jobs, Prefect, which it installs: QUICK=1, ARGS='ray'.
+	@$(BIN)/python -m benchmarks.peers $(if $(QUICK),--quick) $(ARGS)
 
 lint: check-generated buf-lint ## ruff, mypy, buf, import rules, the agent's floor, generated code.
 	$(BIN)/ruff check
