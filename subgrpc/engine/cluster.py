@@ -19,6 +19,7 @@ from subgrpc.driver import ClusterConfig, Driver, DriverDescription
 from subgrpc.engine.absent import Caretaker
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Context
+from subgrpc.engine.ending import PATIENT, end
 from subgrpc.engine.leadership import Candidate, Leadership
 from subgrpc.engine.record import ClusterRecord
 from subgrpc.engine.session import (
@@ -116,8 +117,7 @@ class ClusterController:
     async def stop(self) -> None:
         """Stops leading; what runs goes on."""
         if self._leader is not None:
-            self._leader.cancel()
-            await asyncio.gather(self._leader, return_exceptions=True)
+            await end([self._leader], PATIENT)
         self._queue.close()
 
     async def validate(self, experiment: Experiment) -> None:
@@ -156,7 +156,7 @@ class ClusterController:
             pause = 0.0
             try:
                 self._leads = True
-                await first_failure([self._leadership.keep(fence), self._lead(fence)])
+                await first_failure([self._leadership.keep(fence), self._lead(fence)], PATIENT)
             except Aborted as error:
                 _log.error("cluster.lease_lost", cluster=self.name, error=error.message)
             except Unavailable as error:

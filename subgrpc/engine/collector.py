@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from subgrpc.driver import Driver, LogGap, Run, TaskKey
+from subgrpc.engine.ending import end
 from subgrpc.errors import FailedPrecondition, NotFound, Unavailable
 from subgrpc.journal import JournalStore, JournalWriter
 from subgrpc.v1.types_pb2 import LogStream
@@ -144,9 +145,7 @@ class LogCollector:
 
 
 async def _end(collection: _Collection) -> None:
-    for reader in collection.readers.values():
-        reader.cancel()
-    await asyncio.gather(*collection.readers.values(), return_exceptions=True)
+    await end(collection.readers.values())
     if collection.sealing is not None:
         await asyncio.gather(collection.sealing, return_exceptions=True)
     collection.writer.close()

@@ -9,6 +9,7 @@ import structlog
 
 from subgrpc.driver import DriverDescription, Gone, Observation
 from subgrpc.engine.context import Context
+from subgrpc.engine.ending import AGAIN, end
 from subgrpc.engine.reconcile import Reconciler
 from subgrpc.engine.record import ClusterRecord
 from subgrpc.errors import Aborted, Unavailable
@@ -113,15 +114,18 @@ class Session:
         await self._record.works(description)
 
 
-async def first_failure(jobs: Sequence[object]) -> None:
-    """Runs endless jobs until one of them fails, ends the others, and raises its error."""
+async def first_failure(jobs: Sequence[object], again: float = AGAIN) -> None:
+    """Runs endless jobs until one of them fails, ends the others, and raises its error.
+
+    Args:
+        jobs: coroutines.
+        again: see `subgrpc.engine.ending.end`.
+    """
     tasks = [asyncio.ensure_future(job) for job in jobs]  # type: ignore[call-overload]
     try:
         await asyncio.gather(*tasks)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks, again)
 
 
 def pass_on_lost_lease(error: Exception) -> None:
