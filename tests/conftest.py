@@ -16,7 +16,9 @@ from hypothesis import settings
 
 # How long an example takes depends on who else uses the machine: that is for benchmarks to say.
 settings.register_profile("subgrpc", deadline=None, print_blob=True)
-settings.load_profile("subgrpc")
+# HYPOTHESIS_PROFILE=long: for an evening, and other examples each time.
+settings.register_profile("long", settings.get_profile("subgrpc"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "subgrpc"))
 
 KINDS = ("sqlite", "postgres")
 

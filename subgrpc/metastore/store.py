@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from subgrpc import names
 from subgrpc.errors import DataLoss, FailedPrecondition
@@ -66,6 +66,9 @@ class Metastore:
         clock: the time in µs since the epoch, for all that is stored and compared with it.
     """
 
+    writer_class: ClassVar[type[Writer]] = Writer
+    """What commits: a simulation has one without a thread."""
+
     def __init__(
         self,
         lock: DirectoryLock,
@@ -97,7 +100,7 @@ class Metastore:
             Following(self.feed, self._listing, opened.listener) if opened.listener else None
         )
         publish = self._following.publish if self._following else self._publish
-        self._writer = Writer(opened.writer, statements, publish, clock)
+        self._writer = self.writer_class(opened.writer, statements, publish, clock)
 
     @classmethod
     async def open(

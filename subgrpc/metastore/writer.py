@@ -72,7 +72,7 @@ class Writer:
         self._groups: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._closed: asyncio.Future[None] | None = None
         self._drained = self._loop.create_future()
-        threading.Thread(target=self._run, name="metastore-writer", daemon=True).start()
+        self._start()
 
     async def submit(self, mutation: Mutation[T], fence: Fence | None, versioned: bool) -> T:
         """Runs a mutation and returns its result once it is durable.
@@ -100,6 +100,9 @@ class Writer:
             self._hand_over()
             self._groups.put(None)
         await asyncio.shield(self._drained)
+
+    def _start(self) -> None:
+        threading.Thread(target=self._run, name="metastore-writer", daemon=True).start()
 
     def _gather(self, before: int, turns: int) -> None:
         """Hands a group over once a turn of the event loop has brought nothing more.

@@ -1,0 +1,1 @@
+"""Simulated histories of servers, a backend, and the network between them."""
