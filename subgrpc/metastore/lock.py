@@ -6,11 +6,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from subgrpc.errors import FailedPrecondition
 
 LOCK_FILE = "lock"
+CHILD_SECONDS = 10.0
+"""Most seconds to wait for what a dead holder has left."""
 
 
 class DirectoryLock:
@@ -29,21 +32,51 @@ class DirectoryLock:
         except OSError as error:
             raise _unusable(folder, error) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip()
+            holder = self._holder()
             os.close(self._file)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise _locked(folder, holder) from error
             raise _unusable(folder, error) from error
+
+    def _take(self) -> None:
+        """Locks the file; waits for nobody but what a holder that was killed has left.
+
+        A child that it was about to start has a copy of its descriptor, and with it the lock,
+        until it executes its program: for a moment, or longer on a busy machine.
+        """
+        until = time.monotonic() + CHILD_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if _is_alive(self._holder()) or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
+
+    def _holder(self) -> str:
+        return os.pread(self._file, 32, 0).decode(errors="replace").strip()
 
     def release(self) -> None:
         """Gives the lock up."""
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, 0)
         os.close(self._file)
+
+
+def _is_alive(holder: str) -> bool:
+    """Whether the process of that number is there, or nobody knows which one it is."""
+    try:
+        os.kill(int(holder), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):
+        return True
+    return True
 
 
 def _locked(folder: Path, holder: str) -> FailedPrecondition:
