@@ -35,7 +35,9 @@ def main(folder: str, lock: str) -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)
     libc.become_subreaper()
+    _point(folder, "agent.started")
     if status.claim(folder):
+        _point(folder, "agent.claimed")
         Supervisor(folder, request).run()
 
 
@@ -59,7 +61,9 @@ class Supervisor:
         if status.stop_asked(self._folder) is not None:
             self._status.end("cancelled", "Stopped", "stopped before it started")
         elif self._start():
+            _point(self._folder, "agent.child")
             self._report()
+            _point(self._folder, "agent.reported")
             # Loaded while the user's process runs, and not later: an upgrade may replace it.
             from . import outcome
 
@@ -75,8 +79,10 @@ class Supervisor:
         self._status.end_ns = self._status.end_ns or time.time_ns()
         if self._limit:
             cgroup.remove(self._request.cgroup)
+        _point(self._folder, "agent.ended")
         while not self._report():
             time.sleep(_WRITE_AGAIN)  # a full disk: the outcome must not be lost
+        _point(self._folder, "agent.final")
 
     @property
     def _running(self) -> bool:
@@ -208,6 +214,15 @@ class Supervisor:
             os.write(2, (text + "\n").encode("utf-8", "replace"))
         except OSError:
             return
+
+
+def _point(folder: str, name: str) -> None:
+    """A point at which tests kill supervisors; loads nothing unless there is a plan for it."""
+    plan = os.environ.get("SUBGRPC_FAULTS")
+    if plan:
+        from . import faults
+
+        faults.Plan(plan).point(name, folder)
 
 
 def _read_all(descriptor: int) -> bytes:

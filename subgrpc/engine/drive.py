@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from subgrpc import reasons
+from subgrpc import faults, reasons
 from subgrpc.driver import Observation, Run, TaskKey
 from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import run_key
@@ -143,7 +143,10 @@ async def _apply(
         store_step(tx, stored, fresh)
         return fresh
 
-    return await context.store.write(mutate, fence=context.fence)
+    faults.point("observation.made")
+    stored_step = await context.store.write(mutate, fence=context.fence)
+    faults.point("observation.stored")
+    return stored_step
 
 
 async def _stop(
@@ -155,7 +158,10 @@ async def _stop(
         context.queue.add_later(run.experiment_uid, left)
         return
     grace = grace_of(experiment)
-    await context.backend().stop(run, tasks, grace=grace)
+    backend = context.backend()
+    faults.point("stop.wanted")
+    await backend.stop(run, tasks, grace=grace)
+    faults.point("stop.asked")
     wait = grace.total_seconds() + STOP_AGAIN
     context.memory.stop_asked[key] = now + wait
     context.queue.add_later(run.experiment_uid, wait)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from subgrpc import faults
 from subgrpc.errors import Aborted, Unavailable
 from subgrpc.metastore import Fence, Lease, Metastore
 
@@ -74,6 +75,7 @@ class Leadership:
             )
         else:
             taken, epoch = await self._challenge(waits)
+        faults.point("lease.taken")
         self._renewed(taken)
         return Fence(self._cluster, epoch)
 

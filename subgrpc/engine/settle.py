@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from subgrpc import faults
 from subgrpc.driver import Run
 from subgrpc.engine.context import Context, key_of
 from subgrpc.engine.handover import keep_journal
@@ -30,6 +31,7 @@ async def settle(context: Context, row: AttemptRow) -> bool:
             # none, in a backend that is cleaned up.
             await _store(context, row, settled=False)
     await context.backend().delete(run)
+    faults.point("backend.cleaned")
     await _store(context, row, settled=True)
     context.memory.forget_run(run)
     return True
@@ -42,7 +44,9 @@ async def _collect_rest(context: Context, row: AttemptRow, run: Run) -> bool:
     context.collector.ensure(run, [key_of(task) for task in known if _may_have_output(task)])
     if not context.collector.finished(run):
         return False
+    faults.point("logs.collected")
     await context.collector.seal(run)
+    faults.point("logs.sealed")
     return True
 
 
@@ -54,6 +58,7 @@ async def _store(context: Context, row: AttemptRow, *, settled: bool) -> None:
             tx.save_attempt(stored)
 
     await context.store.write_unversioned(mutate, fence=context.fence)
+    faults.point("attempt.settled")
 
 
 async def remove(context: Context, experiment: Experiment, rows: Sequence[AttemptRow]) -> None:
@@ -64,7 +69,9 @@ async def remove(context: Context, experiment: Experiment, rows: Sequence[Attemp
         if not row.settled:
             await context.backend().delete(run)
         context.memory.forget_run(run)
+    faults.point("removal.backend")
     await asyncio.to_thread(context.journals.delete, experiment.uid)
+    faults.point("removal.journals")
     await context.store.write(lambda tx: tx.delete_experiment(experiment.uid), fence=context.fence)
     context.forget(experiment.uid)
 

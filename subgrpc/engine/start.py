@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import structlog
 
-from subgrpc import reasons
+from subgrpc import faults, reasons
 from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import run_key
 from subgrpc.engine.context import Context, micros, store_experiment, store_step, timestamp
@@ -50,11 +50,13 @@ async def start_or_wait(
         )
         return
     handle = await context.driver.prepare(workload)
+    faults.point("attempt.prepared")
     row = await context.store.write(
         lambda tx: _begin(tx, experiment.uid, number, context, handle),
         fence=context.fence,
     )
     if row is not None:
+        faults.point("attempt.stored")
         await submit(context, experiment, row)
         context.queue.add(experiment.uid)
 
@@ -156,6 +158,7 @@ async def _submit(context: Context, experiment: Experiment, row: AttemptRow) -> 
     except (AlreadyExists, InvalidArgument, NotFound, FailedPrecondition) as error:
         _log.error("submit.refused", experiment=experiment.name, error=error.message)
         return error
+    faults.point("attempt.submitted")
     context.memory.submitted.add(run_key(run))
     return None
 

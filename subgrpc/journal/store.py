@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from subgrpc import faults
 from subgrpc.errors import FailedPrecondition, Unavailable
 from subgrpc.journal.reader import JournalReader
 from subgrpc.journal.state import JournalState
@@ -124,6 +125,7 @@ class JournalStore:
             if folder.exists():
                 shutil.rmtree(doomed, ignore_errors=True)
                 os.replace(folder, doomed)
+                faults.point("journal.doomed")
             shutil.rmtree(doomed, ignore_errors=True)
         except OSError as error:
             raise Unavailable(

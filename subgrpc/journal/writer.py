@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from subgrpc import faults
 from subgrpc.errors import FailedPrecondition, Unavailable
 from subgrpc.journal.frames import DATA, FLUSH, GAP, MAX_DATA, encode, encode_gap
 from subgrpc.journal.segments import (
@@ -165,9 +166,11 @@ class JournalWriter:
                 _finish(state, self._number, self._index)
                 os.close(self._file)
                 self._file = -1
+            faults.point("journal.sealing")
             write_durably(state.folder / SEALED, json.dumps({"end": state.end}))
             sync_folder(state.folder.parent)
             sync_folder(state.folder.parent.parent)
+        faults.point("journal.sealed")
         state.sealed = True
         state.bell.ring()
 
@@ -231,7 +234,9 @@ class JournalWriter:
         try:
             if self._torn:
                 self._cut()
+            faults.point("journal.appending")
             written = os.pwritev(self._file, (head, data), self._size)
+            faults.point("journal.appended")
             if written != size:
                 # The rest would not fit: this says why, or fits after all.
                 written += os.pwrite(self._file, (head + data)[written:], self._size + written)
@@ -279,6 +284,7 @@ class JournalWriter:
                 os.close(file)
                 segment_path(state.folder, number).unlink()
                 raise
+        faults.point("journal.begun")
         if self._file >= 0:
             os.close(self._file)
             self._unfinished[self._number] = self._index

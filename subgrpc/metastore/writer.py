@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from subgrpc import faults
 from subgrpc.errors import Unavailable
 from subgrpc.metastore.database import DatabaseFailed, WriteDatabase
 from subgrpc.metastore.records import Change, Fence
@@ -145,7 +146,9 @@ class Writer:
                 self._apply(job, revisions, changes) for job in group if not job.future.cancelled()
             )
             revisions.store()
+            faults.point("commit.before")
             self._database.commit(revisions.last)
+            faults.point("commit.after")
         except BaseException as error:
             self._database.rollback()
             cause = error.error if isinstance(error, DatabaseFailed) else error

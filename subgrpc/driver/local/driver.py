@@ -20,6 +20,7 @@ from typing import ClassVar
 import structlog
 
 import subgrpc
+from subgrpc import faults
 from subgrpc.agent import status as files
 from subgrpc.driver import (
     ClusterConfig,
@@ -155,6 +156,7 @@ class LocalDriver(Driver):
         if known is None:
             with disk():
                 known = self._runs.create(workload)
+            faults.point("local.created")
         elif known.deleting or known.vanished:
             raise Unavailable(f"the run {run_key(run)} is being deleted", reason="DELETING")
         elif not _same_work(known.workload, workload):
@@ -302,6 +304,7 @@ class LocalDriver(Driver):
             _log.warning("local.place", error=str(error))
             return
         for run in placed:
+            faults.point("local.placed")
             for task in run.tasks.values():
                 self._supervision.start(run, task)
                 self._supervision.look(run, task)

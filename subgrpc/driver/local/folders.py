@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from subgrpc import faults
 from subgrpc.agent import status
 from subgrpc.driver import Run, TaskKey, Workload
 from subgrpc.errors import Unavailable
@@ -73,6 +74,7 @@ def create_run(folder: Path, workload: Workload, order: int) -> None:
     try:
         (temporary / "workload.pb").write_bytes(workload.SerializeToString(deterministic=True))
         (temporary / "order").write_text(str(order))
+        faults.point("local.creating")
         temporary.rename(folder)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -128,6 +130,7 @@ def ask_to_stop(folder: Path, grace: float) -> None:
     temporary = folder / f".{status.STOP}"
     temporary.write_text(f"{grace!r}\n")
     temporary.rename(folder / status.STOP)
+    faults.point("local.told-to-stop")
 
 
 def is_locked(folder: Path) -> bool:
@@ -181,6 +184,7 @@ def discard_run(root: Path, folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         target = trash / f"{folder.parent.name}.{folder.name}.{time.time_ns()}"
         folder.rename(target)
+        faults.point("local.discarded")
         remove_tree(target)
     with contextlib.suppress(OSError):  # other attempts are still there
         folder.parent.rmdir()

@@ -13,6 +13,7 @@ from importlib.util import cache_from_source
 from pathlib import Path
 
 import subgrpc.agent
+from subgrpc import faults
 from subgrpc.agent import request, status
 from subgrpc.driver import TaskKey, Workload, WorkloadGroup
 from subgrpc.driver.local.demands import memory_limit
@@ -152,7 +153,10 @@ class Launcher:
             if (folder / status.CLAIM).exists():
                 return None
             (folder / WORK).mkdir(exist_ok=True)
-            return self._spawn(folder, task, lock)
+            faults.point("local.locked")
+            spawned = self._spawn(folder, task, lock)
+            faults.point("local.spawned")
+            return spawned
         except BlockingIOError:
             return None
         finally:
@@ -160,7 +164,9 @@ class Launcher:
 
     def _spawn(self, folder: Path, task: request.Request, lock: int) -> subprocess.Popen[bytes]:
         """Starts a process that holds the lock and has nothing else of ours, secrets neither."""
-        library_path = os.environ.get("LD_LIBRARY_PATH")
+        env = faults.environment()
+        if library_path := os.environ.get("LD_LIBRARY_PATH"):
+            env["LD_LIBRARY_PATH"] = library_path
         order = os.memfd_create("request", os.MFD_CLOEXEC)
         with open(order, "wb") as stdin, open(folder / AGENT_LOG, "ab") as stderr:
             stdin.write(request.encode(task))
@@ -171,7 +177,7 @@ class Launcher:
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
                 cwd="/",
-                env={"LD_LIBRARY_PATH": library_path} if library_path else {},
+                env=env,
                 pass_fds=(lock,),
                 start_new_session=True,
             )

@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from subgrpc import reasons
+from subgrpc import faults, reasons
 from subgrpc.agent import cgroup, status, tree
 from subgrpc.driver.local.folders import AGENT_LOG, read_claim, was_claimed
 
@@ -62,6 +62,7 @@ def conclude_lost(folder: Path, clean: bool) -> None:
     Raises:
         OSError: the disk is full, for example.
     """
+    faults.point("local.burying")
     final = status.Status()
     final.end_ns = time.time_ns()
     if status.stop_asked(str(folder)) is not None:
