@@ -64,6 +64,11 @@ bench: compiled ## Measures it beside its limits: QUICK=1 (2 minutes), MILLION=1
 bench-peers: compiled ## The same jobs on MLflow, Ray Jobs, Prefect, which it installs: QUICK=1, ARGS='ray'.
 	@$(BIN)/python -m benchmarks.peers $(if $(QUICK),--quick) $(ARGS)
 
+.PHONY: crash
+crash: compiled ## Kills servers and counts what is lost: MINUTES=10 SEED=7, REPORT=1, MUTANTS=1.
+	@$(BIN)/python -m tests.crash $(if $(REPORT),--report) $(if $(MUTANTS),--mutants) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 lint: check-generated buf-lint ## ruff, mypy, buf, import rules, the agent's floor, generated code.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
