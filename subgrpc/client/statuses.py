@@ -92,6 +92,10 @@ def _translated(code: grpc.StatusCode, text: str, told: _Explanation, address: s
         if told.reason is None:
             return _unreachable(text, address)
         return errors.Unavailable(text, reason=told.reason, retry_after=told.retry_after)
+    if code == grpc.StatusCode.CANCELLED and told.reason is None:
+        # gRPC's word for a call that met a server just as it stopped; we never cancel a call and
+        # then look at its status.
+        return _unreachable("it ended the call; it may be stopping", address)
     reason = told.reason or (None if code in _CLASSES else code.name)
     return _CLASSES.get(code, SubgrpcError)(
         text or "the server gave no reason", reason=reason, metadata=told.metadata

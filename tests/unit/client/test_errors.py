@@ -27,7 +27,7 @@ NAME = "teams/default/experiments/x"
 class Refuses(ExperimentServiceServicer):
     """Answers every Get with an error, encoded as the real server does it."""
 
-    error: SubgrpcError
+    error: SubgrpcError | None
     calls = 0
     metadata: dict[str, str | bytes]
 
@@ -36,6 +36,8 @@ class Refuses(ExperimentServiceServicer):
     ) -> v1.GetExperimentResponse:
         self.calls += 1
         self.metadata = dict(context.invocation_metadata())
+        if self.error is None:  # as gRPC ends a call that meets a server which has just stopped
+            context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
         status = to_status(self.error)
         context.set_trailing_metadata(((DETAILS_KEY, status.details),))
         context.abort(status.code, status.message)
@@ -135,6 +137,16 @@ def test_no_server_is_a_clear_error(tmp_path: Path) -> None:
     with connect(f"unix:{tmp_path}/none") as client, pytest.raises(Unavailable) as caught:
         client.get_experiment(NAME)
     assert "No such file" in caught.value.message
+
+
+def test_a_call_that_meets_a_stopping_server_may_be_made_again(
+    client: Client, refuses: tuple[Refuses, str]
+) -> None:
+    """gRPC says CANCELLED, though nobody has; for the caller no server was there."""
+    refuses[0].error = None
+    with pytest.raises(Unavailable, match="stopping") as caught:
+        client.get_experiment(NAME)
+    assert caught.value.reason == "SERVER_UNREACHABLE"
 
 
 def test_a_server_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
