@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from . import report
+from . import evidence, report
 from .mutants import MUTANTS
 from .takeover import Takeover
 from .universe import Result, Storm, Universe
@@ -66,7 +68,7 @@ async def _piece(folder: Path, given: argparse.Namespace) -> int:
     async def universes(number: int) -> list[Result]:
         await asyncio.sleep(number * 0.7)
         seeds = [given.seed * 1000 + number * 100 + each for each in range(rounds)]
-        return [await Universe(folder / f"universe-{seed}", storm, seed).run() for seed in seeds]
+        return [await _universe(folder, storm, seed) for seed in seeds]
 
     several = await asyncio.gather(*(universes(number) for number in range(given.universes)))
     results = [result for each in several for result in each]
@@ -79,6 +81,18 @@ async def _piece(folder: Path, given: argparse.Namespace) -> int:
     if not clean:
         print(f"what is left of universes with violations: {folder}", file=sys.stderr)
     return int(not clean)
+
+
+async def _universe(folder: Path, storm: Storm, seed: int) -> Result:
+    """Runs one universe, on PostgreSQL in a database of its own."""
+    if not storm.database:
+        return await Universe(folder / f"universe-{seed}", storm, seed).run()
+    name = f"crash_{os.getpid()}_{seed}"
+    url = evidence.new_database(storm.database, name)
+    result = await Universe(folder / f"universe-{seed}", replace(storm, database=url), seed).run()
+    if result.clean:
+        evidence.drop_database(storm.database, name)
+    return result
 
 
 async def _mutants(folder: Path, seed: int) -> int:

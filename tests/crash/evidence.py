@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
@@ -58,6 +59,25 @@ class Database:
             Change(revision, uid, _parse(before), _parse(after))
             for revision, uid, before, after in self.rows(sql)
         ]
+
+
+def new_database(url: str, name: str) -> str:
+    """Makes an empty database beside the one of a URL; returns its URL."""
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
+
+
+def drop_database(url: str, name: str) -> None:
+    """Removes one that `new_database` made."""
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} (FORCE)").format(sql.Identifier(name)))
 
 
 def lines(folder: Path, name: str) -> Iterator[dict[str, Any]]:

@@ -95,7 +95,7 @@ def _config(given: dict[str, Any]) -> ServerConfig:
     return ServerConfig(
         data_dir=Path(given["data"]),
         listen=(f"127.0.0.1:{given['port']}",),
-        clusters={given["cluster"]: cluster},
+        clusters=dict.fromkeys(given["clusters"], cluster),
         heartbeat=0.5,
         feed_size=200,
         drain=2.0,

@@ -103,11 +103,18 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one server of a universe is: the same in all its lives."""
+    """Where one server of a universe is: the same in all its lives.
+
+    Attributes:
+        folder: for its data, its log, and what its fault points write.
+        port: where it listens on loopback.
+        clusters: the clusters that it may lead; their runs live in its data folder.
+        database: URL of PostgreSQL; empty: SQLite.
+    """
 
     folder: Path
     port: int
-    cluster: str
+    clusters: tuple[str, ...]
     database: str
 
     @property
@@ -130,7 +137,7 @@ class Place:
         return {
             "data": str(self.data),
             "port": self.port,
-            "cluster": self.cluster,
+            "clusters": self.clusters,
             "database": self.database,
             "cpu": "10",
             "plan": f"{self.faults}|{plan}" if plan else "",

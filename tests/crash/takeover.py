@@ -27,9 +27,9 @@ class Takeover:
 
     def __init__(self, folder: Path, mutant: str) -> None:
         self._folder, self._mutant = folder, mutant
-        place = Place(folder / "server-0", free_port(), "local", "")
+        place = Place(folder / "server-0", free_port(), ("local",), "")
         self._first = place
-        self._second = Place(place.folder, free_port(), "local", "")
+        self._second = Place(place.folder, free_port(), ("local",), "")
         self._zygote: Zygote
         self.result = Result()
 

@@ -81,15 +81,11 @@ class Universe:
         self._chooser = Chooser(self._rng, storm.agents)
         self._lives: dict[Place, Life] = {}
         self._checked = 0
-        many = storm.servers > 1
+        numbers = range(storm.servers)
+        self._clusters = ("local", *(f"local-{number}" for number in numbers[1:]))
         self._places = [
-            Place(
-                folder / f"server-{number}",
-                free_port(),
-                f"local-{number}" if many else "local",
-                storm.database,
-            )
-            for number in range(storm.servers)
+            Place(folder / f"server-{number}", free_port(), self._clusters, storm.database)
+            for number in numbers
         ]
         self.database = evidence.Database(storm.database, self._places[0].data)
 
@@ -126,7 +122,7 @@ class Universe:
         settings = {
             "seed": self._seed,
             "addresses": [place.address for place in self._places],
-            "clusters": [place.cluster for place in self._places],
+            "clusters": self._clusters,
             "folder": str(self.folder),
             "submitters": self._storm.submitters,
             "env": {"CRASH_LEDGER": str(self.folder / "ledger"), "CRASH_RUN": self._marker},
