@@ -12,6 +12,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import Enum
 from typing import Any, ClassVar
 
 from subgrpc.driver import (
@@ -77,6 +78,14 @@ class TrueRun:
         return answer
 
 
+class Claim(Enum):
+    """What an agent hears that asks whether it may start its task."""
+
+    GRANTED = 1
+    REFUSED = 2
+    UNKNOWN = 3
+
+
 class Backend:
     """The truth.
 
@@ -87,7 +96,7 @@ class Backend:
         wrongs: promises that the engine broke.
     """
 
-    def __init__(self, seed: int, may_start: Callable[[Key], bool]) -> None:
+    def __init__(self, seed: int, claim: Callable[[Key], Claim]) -> None:
         self.chance = random.Random(seed)
         self.trouble = 0.0
         self.outage = False
@@ -95,7 +104,7 @@ class Backend:
         self.runs: dict[Key, TrueRun] = {}
         self.wrongs: list[str] = []
         self.starts: list[Key] = []
-        self._may_start = may_start
+        self._claim = claim
         self._watchers: set[asyncio.Queue[Observation | Gone | None]] = set()
 
     # What happens by itself
@@ -128,7 +137,9 @@ class Backend:
         """Somebody removes a run behind our back."""
         if self.runs:
             key = list(self.runs)[number % len(self.runs)]
-            self.starts.remove(key)  # if nobody had heard of it yet, it is started anew
+            self.starts = [
+                each for each in self.starts if each != key
+            ]  # if nobody had heard of it yet, it is started anew
             self.publish(Gone(self.runs.pop(key).run))
 
     def finish_all(self) -> None:
@@ -155,15 +166,21 @@ class Backend:
             raise InvalidSpec(violations=[FieldViolation("groups[0].args", "poison")])
         if key in self.runs:
             return
-        if late and not self._may_start(key):
-            return
-        if others := self.alive(run.experiment_uid):
+        claim = self._claim(key) if late else Claim.GRANTED
+        if claim == Claim.UNKNOWN:
+            return  # nobody looks after what comes of an experiment that is gone
+        if claim == Claim.GRANTED and (others := self.alive(run.experiment_uid)):
             self.wrongs.append(f"attempt {run.attempt} is started while {others} may run")
-        if key in self.starts and not late:
-            self.wrongs.append(f"attempt {key} is started a second time")
-        self.starts.append(key)
+        if claim == Claim.GRANTED:
+            if key in self.starts and not late:
+                self.wrongs.append(f"attempt {key} is started a second time")
+            self.starts.append(key)
         tasks = {
-            TaskKey(group.role, index): TaskStatus(role=group.role, index=index, state=QUEUED)
+            TaskKey(group.role, index): TaskStatus(
+                role=group.role,
+                index=index,
+                state=QUEUED if claim == Claim.GRANTED else CANCELLED,
+            )
             for group in workload.groups
             for index in range(group.replicas)
         }

@@ -9,9 +9,9 @@ from typing import Any
 
 from subgrpc.config import ClusterSettings
 from subgrpc.engine import Engine, EngineSettings
-from subgrpc.errors import Unavailable
+from subgrpc.errors import Aborted, Unavailable
 from subgrpc.journal import JournalStore
-from subgrpc.metastore import Metastore
+from subgrpc.metastore import Fence, Metastore
 from subgrpc.metastore.writer import Writer
 from subgrpc.plugins import PluginManager, hookimpl
 from subgrpc.secrets import FileSecrets
@@ -54,23 +54,45 @@ async def open_store(folder: Path) -> Metastore:
 class View:
     """The metastore as one server reaches it: not at all while it is cut off, or dead."""
 
-    def __init__(self, store: Metastore, link: Link) -> None:
+    def __init__(self, store: Metastore, link: Link, backend: Backend) -> None:
         self._store = store
         self._link = link
+        self._backend = backend
+        self._underway: set[asyncio.Task[None]] = set()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def write(self, mutation: Any, *, fence: Any = None) -> Any:
         """As the metastore's."""
-        return await self._reach(lambda: self._store.write(mutation, fence=fence))
+        return await self._reach(lambda: self._store.write(mutation, fence=fence), fence)
 
     async def write_unversioned(self, mutation: Any, *, fence: Any = None) -> Any:
         """As the metastore's."""
-        return await self._reach(lambda: self._store.write_unversioned(mutation, fence=fence))
+        write = self._store.write_unversioned
+        return await self._reach(lambda: write(mutation, fence=fence), fence)
 
-    async def _reach(self, write: Callable[[], Any]) -> Any:
+    async def _arrive_late(self, write: Callable[[], Any], fence: Fence) -> None:
+        """A write that was on its way, or whose server was stopped, until another leads."""
+        for _ in range(40):
+            await asyncio.sleep(0.5)
+            lease = await self._store.lease(fence.cluster)
+            if lease is not None and lease.epoch > fence.epoch:
+                break
+        else:
+            return
+        try:
+            await write()
+        except Aborted:
+            return
+        self._backend.wrongs.append("one that leads no more has written")
+
+    async def _reach(self, write: Callable[[], Any], fence: Fence | None) -> Any:
         if self._link.cut or self._link.dead:
+            if fence is not None:
+                late = asyncio.create_task(self._arrive_late(write, fence))
+                self._underway.add(late)
+                late.add_done_callback(self._underway.discard)
             await asyncio.sleep(0.3)
             raise Unavailable("the database is away", reason="METASTORE_UNAVAILABLE")
         answer = await write()
@@ -98,7 +120,7 @@ class Server:
 
         plugins = PluginManager()
         plugins.register(Plugin())
-        view: Any = View(store, self.link)
+        view: Any = View(store, self.link, backend)
         self.engine = Engine(
             metastore=view,
             journals=JournalStore(folder / name / "journals"),

@@ -13,7 +13,7 @@ from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
 from subgrpc.v1.types_pb2 import TaskState, TaskStatus
 from tests.unit.engine.conftest import now
 
-from .backend import POISON, Backend, Key
+from .backend import POISON, Backend, Claim, Key
 from .servers import START, Server
 
 QUEUED, CANCELLING = api.EXPERIMENT_STATE_QUEUED, api.EXPERIMENT_STATE_CANCELLING
@@ -32,7 +32,7 @@ class World:
         self.cluster = f"c{number}"
         self.store = store
         self.folder = folder / self.cluster
-        self.backend = Backend(seed, self.may_start)
+        self.backend = Backend(seed, self.claim)
         store.shared = shared
         self.names = ("a", "b") if shared else ("a",)
         self.servers: dict[str, Server] = {}
@@ -56,10 +56,13 @@ class World:
         for server in self.servers.values():
             await server.stop()
 
-    def may_start(self, key: Key) -> bool:
+    def claim(self, key: Key) -> Claim:
         """The start claim: no task of an attempt that has ended, or is not the latest, starts."""
         rows = now(self.store.attempts(key[0]))
-        return bool(rows) and rows[-1].number == key[1] and rows[-1].end_time is None
+        if not rows:
+            return Claim.UNKNOWN
+        granted = rows[-1].number == key[1] and rows[-1].end_time is None
+        return Claim.GRANTED if granted else Claim.REFUSED
 
     # Steps
 
