@@ -143,6 +143,21 @@ async def until(
         await asyncio.sleep(0.005)
 
 
+def retrying(retries: int, backoff_ms: int = 10) -> Experiment:
+    """An experiment that is tried again."""
+    experiment = Experiment()
+    experiment.spec.task_groups.add(role="main", command="x")
+    experiment.spec.retry_policy.max_retries = retries
+    experiment.spec.retry_policy.initial_backoff.FromMilliseconds(backoff_ms)
+    return experiment
+
+
+def reason(world: World, uid: str) -> str:
+    """Why it is in its state."""
+    experiment = world.get(uid)
+    return experiment.reason if experiment else ""
+
+
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     made = World(tmp_path)
