@@ -48,12 +48,14 @@ test: lint compiled ## Lints, checks the generated code, runs the quick tests (<
 pytest: compiled ## Runs the quick tests only; ARGS='-k name' goes to pytest.
 	$(BIN)/pytest -n $(WORKERS) tests --ignore=tests/integration --ignore=tests/interop $(ARGS)
 
-test-integration: compiled ## Runs the tests with foreign clients and real engines (DRIVERS='docker k8s').
+test-integration: compiled ## Runs the tests with foreign clients and real engines (DRIVERS='docker postgres').
 	@for driver in $(DRIVERS); do \
 		test -d "tests/integration/$$driver" || { echo "no tests for driver $$driver in tests/integration" >&2; exit 1; }; \
 	done
-	@echo 'foreign clients: grpcurl, a Go client; real engines: $(or $(DRIVERS),none yet (Docker, Kubernetes and YARN come with their drivers))'
-	$(BIN)/pytest -rs tests/interop $(DRIVERS:%=tests/integration/%) $(ARGS)
+	@echo 'foreign clients: grpcurl, a Go client; real engines: $(DRIVERS)'
+	$(BIN)/pytest -rs tests/interop $(patsubst %,tests/integration/%,$(filter-out postgres,$(DRIVERS))) $(ARGS)
+	$(if $(filter postgres,$(DRIVERS)),WORKERS=$(WORKERS) tests/integration/postgres/run \
+		$(if $(filter file,$(origin DRIVERS)),--where-possible) $(ARGS))
 
 test-matrix: $(READY) ## Runs the quick tests on every installed Python of 3.10 to 3.13.
 	@tools/test_matrix $(PYTHONS)

@@ -53,6 +53,8 @@ class ServerConfig:
 
     Attributes:
         data_dir: the folder that is this server's alone; it is made if it is not there.
+        database: the URL of a PostgreSQL database, which several servers may share; empty: SQLite
+            in the data folder. Not shown: it can hold a password.
         listen: `HOST:PORT` (port 0: a free one) or `unix:PATH`.
         tls_cert: PEM file with the server's certificate chain; with it every TCP listener uses TLS.
         tls_key: PEM file with its private key.
@@ -71,6 +73,7 @@ class ServerConfig:
     """
 
     data_dir: Path
+    database: str = field(default="", repr=False)
     listen: tuple[str, ...] = (DEFAULT_LISTEN,)
     tls_cert: Path | None = None
     tls_key: Path | None = None

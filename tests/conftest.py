@@ -152,6 +152,14 @@ def databases(postgres: Postgres | None) -> Iterator[Databases]:
     made.close()
 
 
+@pytest.fixture(scope="session")
+def session_databases(postgres: Postgres | None) -> Iterator[Databases]:
+    """As `databases`, until the end of the session."""
+    made = Databases(postgres)
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
 def module_databases(postgres: Postgres | None) -> Iterator[Databases]:
     """As `databases`, until the end of the module."""

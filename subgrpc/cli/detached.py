@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from subgrpc.cli import defaults, output, serverfile
@@ -20,8 +20,15 @@ _OTHERS = ("ADDRESS_IN_USE", "DATA_DIR_LOCKED")
 _OTHERS_PATIENCE = 10.0
 
 
-def start(data_dir: Path, arguments: Sequence[str]) -> serverfile.ServerFile:
+def start(
+    data_dir: Path, arguments: Sequence[str], secret: Mapping[str, str] | None = None
+) -> serverfile.ServerFile:
     """Starts `subgrpc up` as a process of its own and returns once it is ready.
+
+    Args:
+        data_dir: its data folder.
+        arguments: its options.
+        secret: variables for what everybody could read among its options.
 
     Raises:
         Unavailable: it did not become ready; the reason is the server's own.
@@ -39,6 +46,7 @@ def start(data_dir: Path, arguments: Sequence[str]) -> serverfile.ServerFile:
                     ],
                     # `-m` looks for modules here first, and here nobody else has any.
                     cwd=data_dir,
+                    env={**os.environ, **(secret or {})},
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=sink,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,15 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     show_envvar=True,
     metavar="FOLDER",
     help="Where everything is kept.  [default: ~/.local/share/subgrpc]",
+)
+@click.option(
+    "--database",
+    envvar="SUBGRPC_DATABASE",
+    show_envvar=True,
+    default="",
+    metavar="URL",
+    help="A PostgreSQL database, postgresql://USER@HOST/NAME, that servers can share.  "
+    "[default: SQLite in the data folder]",
 )
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
 @click.option("--tls-cert", type=_FILE, metavar="FILE", help="The server's certificate (PEM).")
@@ -93,13 +103,16 @@ def command(
         text = "the server is not installed, only the command line: pip install 'subgrpc[server]'"
         raise click.ClickException(text)
     data_dir = given["data_dir"] = Path(os.path.abspath(given["data_dir"]))
+    database = given.pop("database")
+    _check_unseen(ctx, database)
     given["listen"] = tuple(_absolute(each) for each in given["listen"])
     local = _local_options(ctx, given["local"])
     if detach:
-        _print_ready(detached.start(data_dir, _arguments(given)), data_dir, form)
+        started = detached.start(data_dir, _arguments(given), {"SUBGRPC_DATABASE": database})
+        _print_ready(started, data_dir, form)
         return exitcodes.OK
     try:
-        _serve(_config(given, local), given["log_level"], ready_fd, form)
+        _serve(_config(given, database, local), given["log_level"], ready_fd, form)
     except SubgrpcError as error:
         _report(ready_fd, {"error": error.message, "reason": error.reason})
         raise
@@ -122,11 +135,23 @@ def _local_options(ctx: click.Context, pairs: tuple[str, ...]) -> dict[str, obje
     return options
 
 
-def _config(given: dict[str, Any], local: dict[str, object]) -> ServerConfig:
+def _check_unseen(ctx: click.Context, database: str) -> None:
+    """Refuses a password among the options, where every user of the machine can read it."""
+    seen = ctx.get_parameter_source("database") is click.core.ParameterSource.COMMANDLINE
+    if seen and re.search(r"password\s*=|//[^/@]*:[^/@]*@", database):
+        text = (
+            "--database has a password, which `ps` shows to everybody here. Give the URL "
+            "in SUBGRPC_DATABASE, or the password in PGPASSWORD or in ~/.pgpass."
+        )
+        raise click.UsageError(text, ctx)
+
+
+def _config(given: dict[str, Any], database: str, local: dict[str, object]) -> ServerConfig:
     from subgrpc.config import ClusterSettings, ServerConfig
 
     return ServerConfig(
         data_dir=given["data_dir"],
+        database=database,
         listen=given["listen"] or (defaults.DEFAULT_ADDRESS,),
         tls_cert=given["tls_cert"],
         tls_key=given["tls_key"],

@@ -99,7 +99,11 @@ class Server:
         """
         try:
             connection = self.connection()
-            connection.execute(_SETTINGS)
+            try:
+                connection.execute(_SETTINGS)
+            except psycopg.Error:
+                connection.close()
+                raise
         except psycopg.Error as error:
             raise self.failure(error) from error
         self._noted(None)
@@ -108,7 +112,11 @@ class Server:
     def connection(self, *, autocommit: bool = True) -> psycopg.Connection[Any]:
         """A connection as psycopg makes it, without limits for its statements."""
         connection = psycopg.connect(self._info, autocommit=autocommit)
-        _check(connection.info)
+        try:
+            _check(connection.info)
+        except FailedPrecondition:
+            connection.close()
+            raise
         return connection
 
     async def connect_async(self) -> Session:
@@ -125,8 +133,12 @@ class Server:
 
     async def _connection_async(self) -> psycopg.AsyncConnection[Any]:
         connection = await psycopg.AsyncConnection.connect(self._info, autocommit=True)
-        _check(connection.info)
-        await connection.execute(_SETTINGS)
+        try:
+            _check(connection.info)
+            await connection.execute(_SETTINGS)
+        except BaseException:
+            await connection.close()
+            raise
         self._noted(None)
         return connection
 

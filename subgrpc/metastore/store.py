@@ -180,7 +180,8 @@ class Metastore:
 
         Raises:
             Aborted: LEASE_LOST, the fence's lease is another's by now.
-            Unavailable: METASTORE_UNAVAILABLE; nothing was kept.
+            Unavailable: METASTORE_UNAVAILABLE; nothing was kept. With PostgreSQL it can also not
+                be known, and the message says so: for a while nobody could be asked.
             Exception: whatever the mutation raises; nothing of it was kept.
         """
         return await self._writer.submit(mutation, fence, versioned=True)

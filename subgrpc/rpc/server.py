@@ -114,6 +114,7 @@ class Server:
         config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = await Metastore.open(
             config.data_dir,
+            database=config.database,
             feed_size=config.feed_size,
             change_retention=config.change_retention,
             change_limit=config.change_limit,

@@ -31,12 +31,13 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
 class Cli:
     """The command with one data folder and, once a server is up, its address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, databases: Any) -> None:
         self.folder = folder
         self.data = folder / "data"
         path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("SUBGRPC_")}
         self.env |= {"PATH": path, "SUBGRPC_DATA_DIR": str(self.data)}
+        self.env["SUBGRPC_DATABASE"] = databases.of(self.data)
         self.env["XDG_CONFIG_HOME"] = str(folder / "config")
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
@@ -110,9 +111,9 @@ class Cli:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+def shared(tmp_path_factory: pytest.TempPathFactory, session_databases: Any) -> Iterator[Cli]:
     """One server for the tests that do it no harm."""
-    made = Cli(tmp_path_factory.mktemp("shared"))
+    made = Cli(tmp_path_factory.mktemp("shared"), session_databases)
     made.up("--local", "cpu=64", "--local", "memory=64Gi")
     yield made
     made.close()
@@ -139,8 +140,8 @@ def here(
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Cli]:
+def own(tmp_path: Path, databases: Any) -> Iterator[Cli]:
     """The command with a data folder of its own; the test starts the server."""
-    made = Cli(tmp_path)
+    made = Cli(tmp_path, databases)
     yield made
     made.close()

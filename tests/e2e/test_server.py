@@ -138,6 +138,7 @@ def test_a_listener_for_others_needs_tls_and_credentials(own: Cli) -> None:
     assert b"--token-file" in done.stderr
 
 
+@pytest.mark.sqlite
 def test_a_damaged_database_is_refused_and_left_alone(own: Cli) -> None:
     """Never overwritten."""
     own.up()

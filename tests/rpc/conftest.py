@@ -178,15 +178,18 @@ class Fake:
 class Running:
     """Starts servers and clients, and closes them at the end."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, databases: Any) -> None:
         self.data_dir = data_dir
+        self.databases = databases
         self.backend = Fake()
         self._servers: list[Server] = []
         self._channels: list[grpc.aio.Channel] = []
 
     def config(self, **changes: Any) -> ServerConfig:
+        folder = changes.get("data_dir", self.data_dir)
         base = ServerConfig(
             data_dir=self.data_dir,
+            database=self.databases.of(folder),
             listen=("127.0.0.1:0",),
             clusters={"fake": ClusterSettings("fake")},
             drain=1.0,
@@ -229,8 +232,8 @@ class Running:
 
 
 @pytest.fixture
-async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    running = Running(tmp_path / "data")
+async def running(tmp_path: Path, databases: Any) -> AsyncIterator[Running]:
+    running = Running(tmp_path / "data", databases)
     yield running
     await running.close()
 
@@ -274,12 +277,12 @@ def until() -> Callable[..., Awaitable[Any]]:
 
 
 @pytest.fixture(scope="module")
-def grpc_addr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def grpc_addr(tmp_path_factory: pytest.TempPathFactory, module_databases: Any) -> Iterator[str]:
     """The address of a server as `subgrpc up` runs it: on uvloop, here in a thread of its own.
 
     This is pytest-grpc's fixture: with `grpc_server` below, its channels lead to this server.
     """
-    running = Running(tmp_path_factory.mktemp("module") / "data")
+    running = Running(tmp_path_factory.mktemp("module") / "data", module_databases)
     started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:

@@ -147,6 +147,7 @@ async def test_a_second_server_on_the_data_folder_is_refused(
     await api.create()
 
 
+@pytest.mark.sqlite
 async def test_a_damaged_database_is_refused_and_left_as_it_is(
     running: Any, server: Any, api: Any
 ) -> None:

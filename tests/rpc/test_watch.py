@@ -214,7 +214,8 @@ async def test_a_token_whose_changes_are_gone_is_out_of_range(
     token = (await initial(api.watch()))[-1].resume_token
     await api.create("a")
     await running.stop(server)
-    store = await Metastore.open(running.data_dir, change_retention=timedelta(0))
+    database = running.databases.of(running.data_dir)
+    store = await Metastore.open(running.data_dir, database=database, change_retention=timedelta(0))
     await store.prune()
     await store.close()
     api = running.api(await running.server())
