@@ -33,12 +33,27 @@ def _data_dir(function: F) -> F:
     return option(function)
 
 
-@click.group("admin")
+_CODES = "Exit codes: 0 done, 1 could not be done, 2 wrong usage."
+
+
+@click.group(
+    "admin",
+    epilog="""\b
+Examples:
+  subgrpc admin backup /backups/today.tar.gz
+  subgrpc admin check
+  subgrpc admin restore /backups/today.tar.gz --data-dir /srv/subgrpc
+  subgrpc admin confirm --data-dir /srv/subgrpc
+
+\b
+Exit codes: 0 done, 1 could not be done (check: something is wrong), 2 wrong usage.
+""",
+)
 def command() -> None:
     """Back up, restore and check a server's data folder, on the server's machine."""
 
 
-@command.command("backup")
+@command.command("backup", epilog=_CODES)
 @click.argument("target", type=_FILE, metavar="FILE")
 @_data_dir
 def backup(target: Path, data_dir: Path) -> int:
@@ -56,7 +71,7 @@ def backup(target: Path, data_dir: Path) -> int:
     return exitcodes.OK
 
 
-@command.command("restore")
+@command.command("restore", epilog=_CODES)
 @click.argument("source", type=_FILE, metavar="FILE")
 @_data_dir
 def restore(source: Path, data_dir: Path) -> int:
@@ -74,7 +89,7 @@ def restore(source: Path, data_dir: Path) -> int:
     return exitcodes.OK
 
 
-@command.command("confirm")
+@command.command("confirm", epilog=_CODES)
 @_data_dir
 def confirm(data_dir: Path) -> int:
     """Say that a restored metastore is the truth.
@@ -88,7 +103,7 @@ def confirm(data_dir: Path) -> int:
     return exitcodes.OK
 
 
-@command.command("check")
+@command.command("check", epilog="Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage.")
 @_data_dir
 @click.option("--no-logs", is_flag=True, help="Do not read all logs, only look for them.")
 @click.option(
@@ -103,7 +118,7 @@ def confirm(data_dir: Path) -> int:
 def check(data_dir: Path, no_logs: bool, form: str) -> int:
     """Look for everything that can be wrong with a data folder; the server may run meanwhile.
 
-    Each problem is a line CODE: WHERE: WHAT. Exit codes: 0 nothing is wrong, 1 something is.
+    Each problem is a line CODE: WHERE: WHAT.
     """
     from subgrpc.admin.check import check as look
 
