@@ -50,7 +50,7 @@ FRESH = """
 DELETE FROM attempt; DELETE FROM change; DELETE FROM cluster; DELETE FROM event;
 DELETE FROM experiment; DELETE FROM label; DELETE FROM lease; DELETE FROM request;
 DELETE FROM server; DELETE FROM task;
-UPDATE meta SET revision = 0, pruned = 0, control_plane_id = gen_random_uuid()::text,
+UPDATE meta SET revision = 0, pruned = 0, restored = 0, control_plane_id = gen_random_uuid()::text,
     history_id = gen_random_uuid()::text,
     token_key = decode(md5(random()::text) || md5(random()::text), 'hex')
 """

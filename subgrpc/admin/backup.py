@@ -54,13 +54,14 @@ class Manifest:
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
-def backup(folder: Path, target: Path, progress: Progress) -> Manifest:
+def backup(folder: Path, target: Path, progress: Progress, *, metastore: bool = True) -> Manifest:
     """Writes a backup of a data folder; the file is there when it is whole and on the disk.
 
     Args:
         folder: the data folder, whether a server uses it or not.
         target: a file that is not there; compressed if its name ends in `.gz` or `.tgz`.
         progress: called with the name of each file before it is read.
+        metastore: whether the metastore is in the folder, and part of the backup.
 
     Raises:
         NotFound: there is no metastore in the folder.
@@ -78,9 +79,11 @@ def backup(folder: Path, target: Path, progress: Progress) -> Manifest:
             for left in (unfinished, database):
                 left.unlink(missing_ok=True)
                 os.close(os.open(left, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            progress(DATABASE_FILE)
-            offline.copy(folder, database)
-            manifest = _write(unfinished, target, _sources(folder, database), progress)
+            if metastore:
+                progress(DATABASE_FILE)
+                offline.copy(folder, database)
+            sources = _sources(folder, database if metastore else None)
+            manifest = _write(unfinished, target, sources, progress)
             unfinished.rename(target)
             _sync(target.parent)
     except OSError as error:
@@ -113,7 +116,8 @@ def restore(source: Path, folder: Path, progress: Progress) -> Manifest:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True, mode=0o700)
         manifest = _read(source, unfinished, progress)
-        offline.begin_history(unfinished / DATABASE_FILE)
+        if DATABASE_FILE in manifest.files:
+            offline.begin_history(offline.Place(unfinished))
         _sync_all(unfinished)
         if folder.exists():
             folder.rmdir()
@@ -127,9 +131,10 @@ def restore(source: Path, folder: Path, progress: Progress) -> Manifest:
     return manifest
 
 
-def _sources(folder: Path, database: Path) -> Iterator[tuple[str, Path]]:
+def _sources(folder: Path, database: Path | None) -> Iterator[tuple[str, Path]]:
     """The files of a backup, by their paths in it."""
-    yield DATABASE_FILE, database
+    if database is not None:
+        yield DATABASE_FILE, database
     for name in FILES:
         if (folder / name).is_file():
             yield name, folder / name

@@ -27,23 +27,26 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
 
 
-def check(folder: Path, *, logs: bool = True) -> Report:
+def check(folder: Path, database: str = "", *, logs: bool = True) -> Report:
     """Looks at the metastore of a data folder and at its logs.
 
     Args:
         folder: the data folder.
+        database: the URL of its PostgreSQL database; empty: SQLite in the folder.
         logs: whether to read every byte of the logs, too; otherwise only whether they are there.
 
     Raises:
         NotFound: there is no metastore.
+        Unavailable: it cannot be reached.
         DataLoss: it cannot be read at all.
         FailedPrecondition: it is of another version.
     """
     report = Report()
     # Before the metastore is looked at: what is gone from it by then is looked for once more.
     there = {(uid, attempt): path for uid, attempt, path in journals.journals_in(_logs(folder))}
-    report.problems += offline.damage(folder)
-    with offline.reading(folder) as connection:
+    if not database:
+        report.problems += offline.damage(folder)
+    with offline.reading(offline.Place(folder, database)) as connection:
         audit = Audit(connection)
         report.problems += audit.problems()
     report.experiments = audit.experiments

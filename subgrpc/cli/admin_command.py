@@ -11,6 +11,7 @@ import click
 
 from subgrpc.cli import defaults, exitcodes, output
 from subgrpc.cli.datafolder import DataFolder
+from subgrpc.cli.options import database_option
 
 if TYPE_CHECKING:
     from subgrpc.admin.check import Report
@@ -56,16 +57,17 @@ def command() -> None:
 @command.command("backup", epilog=_CODES)
 @click.argument("target", type=_FILE, metavar="FILE")
 @_data_dir
-def backup(target: Path, data_dir: Path) -> int:
+@database_option
+def backup(target: Path, data_dir: Path, database: str) -> int:
     """Write a backup; the server may run meanwhile.
 
     FILE must not exist; it is compressed if it ends in .gz or .tgz. It holds the metastore, the
     logs and the secrets of the data folder: keep it as safe as that. Running tasks are no part
-    of it. Of a metastore in PostgreSQL, pg_dump makes the backup.
+    of it. Of a metastore in PostgreSQL pg_dump makes the backup, before this does the rest.
     """
     from subgrpc.admin.backup import backup as make
 
-    made = make(data_dir, target.absolute(), _progress())
+    made = make(data_dir, target.absolute(), _progress(), metastore=not database)
     size = target.stat().st_size
     output.note(f"{target}: {len(made.files)} files, {size:,} bytes")
     return exitcodes.OK
@@ -91,20 +93,37 @@ def restore(source: Path, data_dir: Path) -> int:
 
 @command.command("confirm", epilog=_CODES)
 @_data_dir
-def confirm(data_dir: Path) -> int:
+@database_option
+def confirm(data_dir: Path, database: str) -> int:
     """Say that a restored metastore is the truth.
 
     From then on the server removes workloads of its own that it does not know.
     """
     from subgrpc.metastore import offline
 
-    confirmed = offline.confirm(data_dir)
+    confirmed = offline.confirm(offline.Place(data_dir, database))
     output.note("confirmed" if confirmed else "nothing to confirm: it was not restored")
+    return exitcodes.OK
+
+
+@command.command("new-history", epilog=_CODES)
+@_data_dir
+@database_option
+def new_history(data_dir: Path, database: str) -> int:
+    """Say that a PostgreSQL database comes from a backup, before servers start on it again.
+
+    `subgrpc admin restore` does this by itself; after pg_restore it has to be said. Tokens of
+    before are refused from then on, and unknown workloads left alone until it is confirmed.
+    """
+    from subgrpc.metastore import offline
+
+    output.note(f"history {offline.begin_history(offline.Place(data_dir, database))} begins")
     return exitcodes.OK
 
 
 @command.command("check", epilog="Exit codes: 0 nothing is wrong, 1 something is, 2 wrong usage.")
 @_data_dir
+@database_option
 @click.option("--no-logs", is_flag=True, help="Do not read all logs, only look for them.")
 @click.option(
     "-o",
@@ -115,14 +134,14 @@ def confirm(data_dir: Path) -> int:
     show_default=True,
     help="How problems are printed.",
 )
-def check(data_dir: Path, no_logs: bool, form: str) -> int:
+def check(data_dir: Path, database: str, no_logs: bool, form: str) -> int:
     """Look for everything that can be wrong with a data folder; the server may run meanwhile.
 
     Each problem is a line CODE: WHERE: WHAT.
     """
     from subgrpc.admin.check import check as look
 
-    report = look(data_dir, logs=not no_logs)
+    report = look(data_dir, database, logs=not no_logs)
     if form == "json":
         output.print_json(_document(report))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,32 @@ class Connection:
 
         credentials = Credentials(self.token, self.ca, self.cert, self.key)
         return Client(self.address, credentials, timeout=timeout)
+
+
+def database_option(command: F) -> F:
+    """Adds `--database`; a password among the options, where every user can read it, is refused."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        seen = ctx.get_parameter_source("database") is ParameterSource.COMMANDLINE
+        if seen and re.search(r"password\s*=|//[^/@]*:[^/@]*@", value):
+            text = (
+                "--database has a password, which `ps` shows to everybody here. Give the URL "
+                "in SUBGRPC_DATABASE, or the password in PGPASSWORD or in ~/.pgpass."
+            )
+            raise click.UsageError(text, ctx)
+        return value
+
+    option = click.option(
+        "--database",
+        envvar="SUBGRPC_DATABASE",
+        show_envvar=True,
+        default="",
+        metavar="URL",
+        callback=check,
+        help="A PostgreSQL database, postgresql://USER@HOST/NAME, that servers can share.  "
+        "[default: SQLite in the data folder]",
+    )
+    return option(command)
 
 
 _CONNECTION_PARAMETERS = ("address", "context", "token", "tls_ca", "tls_cert", "tls_key")

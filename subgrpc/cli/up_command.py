@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from subgrpc import __version__
 from subgrpc.cli import defaults, detached, exitcodes, output, serverfile
 from subgrpc.cli.datafolder import DataFolder
 from subgrpc.cli.examples import examples
-from subgrpc.cli.options import output_option
+from subgrpc.cli.options import database_option, output_option
 from subgrpc.errors import SubgrpcError
 
 if TYPE_CHECKING:
@@ -48,15 +47,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     metavar="FOLDER",
     help="Where everything is kept.  [default: ~/.local/share/subgrpc]",
 )
-@click.option(
-    "--database",
-    envvar="SUBGRPC_DATABASE",
-    show_envvar=True,
-    default="",
-    metavar="URL",
-    help="A PostgreSQL database, postgresql://USER@HOST/NAME, that servers can share.  "
-    "[default: SQLite in the data folder]",
-)
+@database_option
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
 @click.option("--tls-cert", type=_FILE, metavar="FILE", help="The server's certificate (PEM).")
 @click.option("--tls-key", type=_FILE, metavar="FILE", help="The key of --tls-cert.")
@@ -104,7 +95,6 @@ def command(
         raise click.ClickException(text)
     data_dir = given["data_dir"] = Path(os.path.abspath(given["data_dir"]))
     database = given.pop("database")
-    _check_unseen(ctx, database)
     given["listen"] = tuple(_absolute(each) for each in given["listen"])
     local = _local_options(ctx, given["local"])
     if detach:
@@ -133,17 +123,6 @@ def _local_options(ctx: click.Context, pairs: tuple[str, ...]) -> dict[str, obje
             raise click.UsageError(f"--local {each!r} is not KEY=VALUE.", ctx)
         options[key] = value
     return options
-
-
-def _check_unseen(ctx: click.Context, database: str) -> None:
-    """Refuses a password among the options, where every user of the machine can read it."""
-    seen = ctx.get_parameter_source("database") is click.core.ParameterSource.COMMANDLINE
-    if seen and re.search(r"password\s*=|//[^/@]*:[^/@]*@", database):
-        text = (
-            "--database has a password, which `ps` shows to everybody here. Give the URL "
-            "in SUBGRPC_DATABASE, or the password in PGPASSWORD or in ~/.pgpass."
-        )
-        raise click.UsageError(text, ctx)
 
 
 def _config(given: dict[str, Any], database: str, local: dict[str, object]) -> ServerConfig:

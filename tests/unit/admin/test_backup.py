@@ -60,8 +60,8 @@ def test_a_restore_begins_another_history(folder: Path, tmp_path: Path) -> None:
     assert before[0] == after[0]
     assert before[1] != after[1]
     assert (before[2], after[2]) == (False, True)
-    assert offline.confirm(tmp_path / "restored")
-    assert not offline.confirm(tmp_path / "restored")
+    assert offline.confirm(offline.Place(tmp_path / "restored"))
+    assert not offline.confirm(offline.Place(tmp_path / "restored"))
     assert not asyncio.run(look(tmp_path / "restored"))[2]
 
 

@@ -46,13 +46,13 @@ async def test_after_a_restore_it_is_left_alone_until_that_is_confirmed(
     """It may be what the backup does not know of."""
     monkeypatch.setattr(reaper, "GRACE", 0.1)
     await world.stop()
-    offline.begin_history(tmp_path / "metastore.db")
+    offline.begin_history(offline.Place(tmp_path))
     await world.start()
     uid = await unknown(world)
     await asyncio.sleep(1.0)
     assert (uid, 1) in world.backend.runs
     assert deletes(world, uid) == 0
-    assert offline.confirm(tmp_path)
+    assert offline.confirm(offline.Place(tmp_path))
     await until(lambda: (uid, 1) not in world.backend.runs)
 
 
