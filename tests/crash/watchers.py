@@ -34,6 +34,12 @@ PASSING = (
     grpc.StatusCode.CANCELLED,
 )
 """How calls end when a server dies, when their time is over, and when they meet one that stops."""
+OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 300),
+]
+"""gRPC would wait for up to two minutes, and fail every call meanwhile."""
 LAST_SECONDS = 45.0
 """After SIGTERM every watcher comes to the last revision in so many seconds."""
 
@@ -46,7 +52,9 @@ class Watchers:
         self._rng = random.Random(settings["seed"])
         self._folder = Path(settings["folder"])
         self._file: IO[str] = open(self._folder / "watches.jsonl", "a")  # noqa: SIM115
-        self._channels = [grpc.aio.insecure_channel(each) for each in settings["addresses"]]
+        self._channels = [
+            grpc.aio.insecure_channel(each, OPTIONS) for each in settings["addresses"]
+        ]
         self._final: int | None = None
         self._until = 0.0
         self._tokens: list[str] = []
