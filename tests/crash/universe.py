@@ -143,7 +143,9 @@ class Universe:
             life = self._lives[place] = await zygote.serve(place.settings(self._plan()))
             await self._end_life(place, life, until)
             self._count_points(place, life)
-            if self._rng.random() < 0.3:
+            if self._storm.mutant:
+                await asyncio.sleep(1.0)  # what it has started may take so long on a busy machine
+            elif self._rng.random() < 0.3:
                 await asyncio.sleep(self._rng.random() * 0.5)
             await asyncio.to_thread(self._check_starts)
 
