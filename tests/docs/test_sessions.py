@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 BIN = Path(sys.executable).parent
 INSTALLING = ("make ", "pip ")
 """What blocks begin with that were done before: the tests run where subgrpc is installed."""
@@ -103,3 +105,28 @@ def test_what_the_answers_show_works(tmp_path: Path, environment: dict[str, str]
     assert "'exitCode': 3" in done.stdout
     assert "http://127.0.0.1:5000\n" in done.stdout
     assert "RESUME_TOKEN_EXPIRED\n" in done.stdout
+
+
+def as_typed(script: str) -> str:
+    """The README's tour, with what a person does in the place of its words for it.
+
+    NAME is an experiment that runs, a watch is ended, and a shell does not end with a command.
+    """
+    script = script.replace("; echo $?", " || echo $?")
+    script = script.replace("subgrpc watch ", "(timeout -s INT 2 subgrpc watch || test $? = 124) ")
+    script = script.replace("NAME", "tour").replace("subgrpc wait tour", "true")
+    start = "subgrpc run -d --name tour -- sh -c 'echo touring; sleep 2'\n"
+    return script.replace("subgrpc list\n", f"{start}subgrpc list\n", 1)
+
+
+def test_the_tour_of_the_readme(tmp_path: Path, environment: dict[str, str]) -> None:
+    """From `up` to `delete`, with what it says beside the commands; grpcurl where there is one."""
+    script = as_typed(script_of(ROOT / "README.md"))
+    script = script.replace("127.0.0.1:7411", environment["SUBGRPC_ADDRESS"])
+    if shutil.which("grpcurl", path=environment["PATH"]) is None:
+        script = script[: script.index("grpcurl ")]
+    script = f"ln -s {ROOT}/examples .\n{script}"
+    done = play(script, tmp_path / "here", environment)
+    assert done.returncode == 0, done.stderr
+    for shown in ("training\n3\n", "accuracy", "touring"):
+        assert shown in done.stdout
