@@ -61,7 +61,7 @@ test-matrix: $(READY) ## Runs the quick tests on every installed Python of 3.10 
 	@tools/test_matrix $(PYTHONS)
 
 bench: compiled ## Measures it beside its limits: QUICK=1 (2 minutes), MILLION=1, ARGS='calls follow'.
-	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(MILLION),--million) $(ARGS)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(MILLION),--million) $(if $(DATABASE),--database $(DATABASE)) $(ARGS)
 
 bench-peers: compiled ## The same jobs on MLflow, Ray Jobs, Prefect, which it installs: QUICK=1, ARGS='ray'.
 	@$(BIN)/python -m benchmarks.peers $(if $(QUICK),--quick) $(ARGS)

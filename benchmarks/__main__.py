@@ -1,6 +1,6 @@
 """`make bench`: runs benchmarks one after the other.
 
-python -m benchmarks [--quick] [--million] [--check] [NAME…]
+python -m benchmarks [--quick] [--million] [--check] [--database URL] [NAME…]
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--million", action="store_true", help="rows: go on to a million")
     parser.add_argument("--check", action="store_true", help="fail where a goal is missed")
+    parser.add_argument("--database", default="", metavar="URL", help="calls: with PostgreSQL")
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
-    options = Options(quick=given.quick, million=given.million)
+    if given.database and given.names != ["calls"]:
+        parser.error("--database: only `calls` is measured with PostgreSQL")
+    options = Options(quick=given.quick, million=given.million, database=given.database)
     print(" · ".join(f"{key}: {value}" for key, value in machine().items()))
     print(title(), flush=True)
     outcomes = [_run(name, options) for name in given.names or NAMES]

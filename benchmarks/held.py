@@ -1,6 +1,6 @@
 """A server whose experiments stay QUEUED: what callers meet, without what runs behind it.
 
-    python -m benchmarks.held DATA_DIR
+    [BENCH_DATABASE=URL] python -m benchmarks.held DATA_DIR
 
 It is the server that `subgrpc up` starts, with the public fake driver, which holds every
 experiment before it is prepared. It prints its address when it is ready.
@@ -8,6 +8,7 @@ experiment before it is prepared. It prints its address when it is ready.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ if __name__ == "__main__":
     configure_logging()
     config = ServerConfig(
         data_dir=Path(sys.argv[1]),
+        database=os.environ.get("BENCH_DATABASE", ""),
         listen=("127.0.0.1:0",),
         clusters={"fake": ClusterSettings("fake")},
     )

@@ -28,10 +28,12 @@ class Options:
     Attributes:
         quick: less of everything, to see that it works.
         million: the benchmark of many rows goes on to a million.
+        database: the URL of a PostgreSQL in which to make databases; empty: SQLite is measured.
     """
 
     quick: bool = False
     million: bool = False
+    database: str = ""
 
     def rounds(self, full: int, quick: int = 3) -> int:
         """How often something is measured."""
@@ -129,7 +131,7 @@ def keep(
 ) -> Path:
     """Writes the figures of a benchmark, and versions of what it ran, as JSON; returns where."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    path = BUILD / f"{name}.json"
+    path = BUILD / f"{name}{'-postgres' if options.database else ''}.json"
     content = {
         "benchmark": name,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

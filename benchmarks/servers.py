@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -32,10 +34,28 @@ def bare(folder: Path, *sizes: int) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[Served]:
-    """A server whose experiments stay QUEUED (`benchmarks.held`)."""
+def fresh_database(url: str) -> Iterator[str]:
+    """The URL of a new database beside the one of a URL; empty for none."""
+    if not url:
+        yield ""
+        return
+    import psycopg
+
+    name = f"subgrpc_bench_{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
+        try:
+            yield f"{url.rpartition('/')[0]}/{name}"
+        finally:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@contextlib.contextmanager
+def held(folder: Path, database: str = "") -> Iterator[Served]:
+    """A server whose experiments stay QUEUED (`benchmarks.held`); in PostgreSQL if it is named."""
     log = folder / "held.log"
-    with running(python("benchmarks.held", folder / "held"), log) as child:
+    environment = {**os.environ, "BENCH_DATABASE": database}
+    with running(python("benchmarks.held", folder / "held"), log, environment) as child:
         yield Served(first_line(child, log), child.pid)
 
 

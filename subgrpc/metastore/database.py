@@ -15,6 +15,7 @@ from subgrpc.errors import SubgrpcError
 Row = tuple[Any, ...]
 Parameters = Sequence[Any]
 Taken = Callable[[], Exception]
+Refuse = Callable[[Exception], None]
 
 
 class WriteDatabase(Protocol):
@@ -40,8 +41,13 @@ class WriteDatabase(Protocol):
     def savepoint(self) -> None:
         """Begins the part of the transaction that `release` keeps and `undo` undoes."""
 
-    def release(self) -> None:
-        """Keeps what was done since `savepoint`; raises what `run` was given as `taken`."""
+    def release(self, refuse: Refuse) -> None:
+        """Keeps what was done since `savepoint`.
+
+        Args:
+            refuse: called, until `commit` returns, if it turns out that this cannot be kept; with
+                what `run` was given as `taken`, say.
+        """
 
     def undo(self) -> None:
         """Undoes what was done since `savepoint`."""
@@ -55,8 +61,8 @@ class WriteDatabase(Protocol):
         Args:
             sql: the statement.
             parameters: its parameters.
-            taken: makes what is raised if another row has that key, here or by what runs next, at
-                the latest by `release`. Without it that is a mistake of the caller's.
+            taken: makes what is raised if another row has that key, here or by a later query, or
+                what `release` is refused with. Without it that is a mistake of the caller's.
         """
 
     def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:

@@ -75,7 +75,10 @@ class ChangeFeed:
         """Has `callback` called with changes that another server made.
 
         It is called once for each of them, in commit order and in portions, when they can be read
-        here; until what is returned is called. With SQLite, which has one server, never.
+        here; until what is returned is called. Now and then one of its own is among them. With
+        SQLite, which has one server, never.
+
+        A call without changes: some were missed that are no longer kept, so look at everything.
         """
         key = object()
         self._foreign_listeners[key] = callback

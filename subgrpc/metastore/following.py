@@ -85,6 +85,7 @@ class Following:
             portion = await self._listing.portion(reached, until, PORTION)
             if portion.oldest > reached:
                 feed.restart(portion.oldest)
+                feed.publish_foreign(portion.oldest, ())
             fresh = [each for each in portion.changes if each.revision > feed.revision]
             if portion.reached > feed.revision:
                 feed.publish_foreign(portion.reached, fresh)

@@ -1,7 +1,8 @@
 """The connection that writes to PostgreSQL: few round trips, and no commit whose end is unknown.
 
-Statements wait here until a result is needed, and travel together. What a mutation does within its
-savepoint is sent at its end at the latest, so that a key that is taken is its own failure.
+Statements wait here until a result is needed, and travel together: all that a group of mutations
+inserts goes with its COMMIT. If one of them turns out to be refused then, what it did is undone and
+what came behind it is sent again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from subgrpc.errors import SubgrpcError
-from subgrpc.metastore.database import DatabaseFailed, Parameters, Row, Taken
+from subgrpc.metastore.database import DatabaseFailed, Parameters, Refuse, Row, Taken
 from subgrpc.metastore.postgres_connect import ANSWER_SECONDS, Server, mapped, unavailable
 from subgrpc.metastore.postgres_session import (
     NOTHING,
@@ -31,6 +32,9 @@ DECIDE_SECONDS: Final = 5.0
 _UNIQUE_VIOLATION: Final = "23505"
 _NO_SUCH_TRANSACTION: Final = "22023"
 _PAUSE: Final = 0.05
+_SAVEPOINT: Final = "SAVEPOINT part"
+_RELEASE: Final = "RELEASE part"
+_GREATEST_BATCH: Final = 2000
 _BEGINNING: Final = 2
 """Statements that every transaction begins with."""
 
@@ -41,10 +45,27 @@ _END_BACKEND: Final = (
 _STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
 
 
+class _Part:
+    """What one mutation writes.
+
+    Attributes:
+        begun: its savepoint is among the statements.
+        refuse: who is told that it cannot be kept; None: it is not over yet.
+    """
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.refuse: Refuse | None = None
+
+
 class _Command(NamedTuple):
     sql: str
     parameters: Encoded = NOTHING
     taken: Taken | None = None
+    part: _Part | None = None
+
+
+_UNDO: Final = (_Command("ROLLBACK TO part"), _Command(_RELEASE))
 
 
 class PostgresWriter:
@@ -63,7 +84,7 @@ class PostgresWriter:
         self._pending: list[_Command] = []
         self._fresh = False
         self._transaction = ""
-        self._part = 0
+        self._part: _Part | None = None
 
     def begin(self) -> None:
         """Begins a transaction; nothing is sent yet."""
@@ -94,7 +115,7 @@ class PostgresWriter:
 
     def rollback(self) -> None:
         """Rolls back; a connection that cannot do so is given up."""
-        self._pending, self._fresh = [], False
+        self._pending, self._fresh, self._part = [], False, None
         if self._session is not None:
             try:
                 self._add("ROLLBACK")
@@ -103,22 +124,27 @@ class PostgresWriter:
                 self._drop()
 
     def savepoint(self) -> None:
-        """Begins a part."""
-        self._part = len(self._pending)
-        self._add("SAVEPOINT part")
+        """Begins a part; one that only reads costs nothing."""
+        self._part = _Part()
 
-    def release(self) -> None:
-        """Keeps the part; raises what a statement of it was given for a key that is taken."""
-        self._add("RELEASE part")
-        self._exchange()
+    def release(self, refuse: Refuse) -> None:
+        """Keeps the part, as far as is known by now."""
+        part, self._part = self._part, None
+        if part is not None and part.begun:
+            part.refuse = refuse
+            self._pending.append(_Command(_RELEASE, part=part))
+            if len(self._pending) > _GREATEST_BATCH:
+                self._exchange()
 
     def undo(self) -> None:
         """Undoes the part; it costs nothing if nothing of it was sent."""
-        part = self._pending[self._part : self._part + 1]
-        if part and part[0].sql == "SAVEPOINT part":
-            del self._pending[self._part :]
+        part, self._part = self._part, None
+        if part is None or not part.begun:
             return
-        self._pending = [_Command("ROLLBACK TO part"), _Command("RELEASE part")]
+        sent = not any(each.sql == _SAVEPOINT and each.part is part for each in self._pending)
+        self._pending = [each for each in self._pending if each.part is not part]
+        if sent:
+            self._pending += _UNDO
 
     def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a query."""
@@ -127,38 +153,63 @@ class PostgresWriter:
 
     def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
         """Runs a statement with those that follow."""
-        self._pending.append(_Command(sql, encoded(parameters), taken))
+        self._pending.append(_Command(sql, encoded(parameters), taken, self._begun()))
 
     def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
         """Runs a statement repeatedly."""
-        self._pending += [_Command(sql, encoded(each)) for each in parameters]
+        part = self._begun()
+        self._pending += [_Command(sql, encoded(each), None, part) for each in parameters]
 
     def close(self) -> None:
         """Closes the connection."""
         self._drop()
 
     def _add(self, sql: str, parameters: Parameters = ()) -> None:
-        self._pending.append(_Command(sql, encoded(parameters)))
+        self._pending.append(_Command(sql, encoded(parameters), None, self._part))
+
+    def _begun(self) -> _Part | None:
+        """The part that is written, with its savepoint."""
+        part = self._part
+        if part is not None and not part.begun:
+            part.begun = True
+            self._pending.append(_Command(_SAVEPOINT, part=part))
+        return part
 
     def _exchange(self) -> list[list[Row]]:
-        """Sends what is pending and waits for the results.
+        """Sends what is pending and waits for the results; who is refused meanwhile is told.
 
         Raises:
             DatabaseFailed: it cannot be used now; because of a ConnectionLost.
-            Exception: what the failed statement has for a key that is taken.
+            Exception: what a statement of the part that is not over has for a key that is taken.
         """
-        commands, self._pending = self._pending, []
-        try:
-            answer = self._repeatable(commands)
-        except ConnectionLost as error:
-            self._drop()
-            raise DatabaseFailed(self._server.failure(error)) from error
-        if answer.error is not None:
-            raise self._failure(answer.error, commands[len(answer.results)].taken)
-        if self._fresh:
-            self._transaction = answer.results[_BEGINNING - 1][0][0]
-            self._fresh = False
-        return answer.results
+        while True:
+            commands, self._pending = self._pending, []
+            try:
+                answer = self._repeatable(commands)
+            except ConnectionLost as error:
+                self._drop()
+                raise DatabaseFailed(self._server.failure(error)) from error
+            if self._fresh and len(answer.results) >= _BEGINNING:
+                self._transaction = answer.results[_BEGINNING - 1][0][0]
+                self._fresh = False
+            if answer.error is None:
+                return answer.results
+            self._refuse(commands, len(answer.results), answer.error)
+
+    def _refuse(self, commands: list[_Command], failed: int, said: ServerError) -> None:
+        """Undoes the part of a failed statement, and has what is behind it sent again.
+
+        Raises:
+            Exception: what is behind it depends on it, or the database has failed.
+        """
+        part, error = commands[failed].part, self._failure(said, commands[failed].taken)
+        if part is None or part.refuse is None or isinstance(error, DatabaseFailed):
+            raise error
+        part.refuse(error)
+        self._pending = [
+            *_UNDO,
+            *(each for each in commands[failed + 1 :] if each.part is not part),
+        ]
 
     def _repeatable(self, commands: list[_Command]) -> Answer:
         """One exchange; on a fresh connection if the old one turns out to be gone."""
@@ -230,8 +281,8 @@ class PostgresWriter:
 
 def _exchange(session: Session, commands: Sequence[_Command]) -> Answer:
     """Sends one batch and waits for its answer."""
-    for sql, parameters, _ in commands:
-        session.add(sql, parameters)
+    for each in commands:
+        session.add(each.sql, each.parameters)
     session.end()
     deadline = time.monotonic() + ANSWER_SECONDS
     poll = select.poll()

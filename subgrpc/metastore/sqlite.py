@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from subgrpc.errors import DataLoss, SubgrpcError, Unavailable
 from subgrpc.metastore import schema
-from subgrpc.metastore.database import DatabaseFailed, Opened, Parameters, Row, Taken
+from subgrpc.metastore.database import DatabaseFailed, Opened, Parameters, Refuse, Row, Taken
 from subgrpc.metastore.statements import Statements
 
 DATABASE_FILE = "metastore.db"
@@ -61,8 +61,8 @@ class SqliteWriter:
         """Begins a part."""
         self.run("SAVEPOINT part")
 
-    def release(self) -> None:
-        """Keeps the part."""
+    def release(self, refuse: Refuse) -> None:
+        """Keeps the part, for certain."""
         self.run("RELEASE part")
 
     def undo(self) -> None:

@@ -13,6 +13,7 @@ import copy
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from subgrpc import faults
@@ -39,10 +40,16 @@ class _Job(NamedTuple):
     future: asyncio.Future[Any]
 
 
-class _Outcome(NamedTuple):
+@dataclass(slots=True)
+class _Outcome:
     future: asyncio.Future[Any]
     result: Any
     error: BaseException | None
+    changes: Sequence[Change] = ()
+
+    def refuse(self, error: BaseException) -> None:
+        """It was not kept after all: its revision is one without changes."""
+        self.result, self.error, self.changes = None, error, ()
 
 
 class Writer:
@@ -135,16 +142,13 @@ class Writer:
 
     def _commit(self, group: Sequence[_Job]) -> None:
         outcomes: list[_Outcome] = []
-        changes: list[Change] = []
         revisions = _Revisions(self._database, self._statements)
         try:
             self._database.begin()
             if any(job.versioned for job in group):
                 # Every writer takes its locks in the same order: this one is the first.
                 revisions.next()
-            outcomes += (
-                self._apply(job, revisions, changes) for job in group if not job.future.cancelled()
-            )
+            outcomes += (self._apply(job, revisions) for job in group if not job.future.cancelled())
             revisions.store()
             faults.point("commit.before")
             self._database.commit(revisions.last)
@@ -153,10 +157,10 @@ class Writer:
             self._database.rollback()
             cause = error.error if isinstance(error, DatabaseFailed) else error
             outcomes = [_Outcome(each.future, None, copy.copy(cause)) for each in group]
-            revisions.last, changes = 0, []
-        self._tell(self._deliver, outcomes, revisions, changes)
+            revisions.last = 0
+        self._tell(self._deliver, outcomes, revisions)
 
-    def _apply(self, job: _Job, revisions: _Revisions, changes: list[Change]) -> _Outcome:
+    def _apply(self, job: _Job, revisions: _Revisions) -> _Outcome:
         """Runs one mutation in its savepoint; returns its outcome."""
         database = self._database
         revision = revisions.next() if job.versioned else 0
@@ -166,8 +170,6 @@ class Writer:
             if job.fence is not None:
                 transaction.check_fence(job.fence)
             result = job.mutation(transaction)
-            if transaction.wrote:
-                database.release()
         except DatabaseFailed:
             raise
         except BaseException as error:
@@ -176,23 +178,23 @@ class Writer:
         if not transaction.wrote:
             database.undo()
             return _Outcome(job.future, result, None)
+        outcome = _Outcome(job.future, result, None, transaction.changes)
+        database.release(outcome.refuse)
         revisions.last = revision or revisions.last
-        changes += transaction.changes
-        return _Outcome(job.future, result, None)
+        return outcome
 
-    def _deliver(
-        self, outcomes: Sequence[_Outcome], revisions: _Revisions, changes: Sequence[Change]
-    ) -> None:
+    def _deliver(self, outcomes: Sequence[_Outcome], revisions: _Revisions) -> None:
         """On the event loop: the change feed first, then the callers."""
         if revisions.last:
+            changes = [change for each in outcomes for change in each.changes]
             self._publish(revisions.first - 1, revisions.last, changes)
-        for future, result, error in outcomes:
-            if future.done():
+        for each in outcomes:
+            if each.future.done():
                 continue
-            if error is None:
-                future.set_result(result)
+            if each.error is None:
+                each.future.set_result(each.result)
             else:
-                future.set_exception(_storable(error))
+                each.future.set_exception(_storable(each.error))
 
     def _tell(self, function: Callable[..., object], *arguments: Any) -> None:
         """Calls a function on the event loop, if there still is one."""
