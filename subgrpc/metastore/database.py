@@ -21,9 +21,16 @@ Refuse = Callable[[Exception], None]
 class WriteDatabase(Protocol):
     """The connection of the writer thread.
 
+    Attributes:
+        enough: mutations after which a group waits for no more of them.
+
     Every method raises DatabaseFailed when the database itself cannot be used now; then the
     transaction is lost, and `rollback` makes the connection usable again.
     """
+
+    @property
+    def enough(self) -> int:
+        """See above."""
 
     def begin(self) -> None:
         """Begins a transaction that will not have to give way to another one."""

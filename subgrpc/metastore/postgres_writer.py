@@ -71,6 +71,9 @@ _UNDO: Final = (_Command("ROLLBACK TO part"), _Command(_RELEASE))
 class PostgresWriter:
     """The writing connection: see `subgrpc.metastore.database.WriteDatabase`."""
 
+    # The work is done elsewhere: meanwhile the event loop can prepare the next group.
+    enough = 16
+
     def __init__(self, server: Server, mark: str) -> None:
         """Connects at the first `begin`, and again whenever it has to.
 

@@ -40,6 +40,9 @@ RETRY_AFTER = 1.0
 class SqliteWriter:
     """The writing connection: see `subgrpc.metastore.database.WriteDatabase`."""
 
+    # It takes its turns at the interpreter from the event loop: the fewer commits the better.
+    enough = 256
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 

@@ -119,7 +119,7 @@ class Writer:
         flush to the disk, and both threads their turns at the interpreter.
         """
         count = len(self._gathered)
-        if before < count < GROUP and turns:
+        if before < count < self._database.enough and turns:
             self._loop.call_soon(self._gather, count, turns - 1)
         else:
             self._hand_over()
