@@ -17,8 +17,13 @@ from .terminal import Terminal
 
 PRINTING = (
     *(("list",), ("list", "-o", "json"), ("list", "-o", "yaml"), ("list", "-o", "name")),
-    *(("get", "shown"), ("tasks", "shown"), ("events", "shown"), ("clusters",), ("status",)),
-    *(("logs", "shown"), ("logs", "-f", "shown", "-o", "json"), ("watch",), ("wait", "shown")),
+    *(("get", "printed"), ("tasks", "printed"), ("events", "printed"), ("clusters",), ("status",)),
+    *(
+        ("logs", "printed"),
+        ("logs", "-f", "printed", "-o", "json"),
+        ("watch",),
+        ("wait", "printed"),
+    ),
     *(("version",), ("schema",), ("completion", "zsh"), ("--help",), ("logs", "--help")),
     *(("run", "-d", "--", "true"), ("validate", "no-such.yaml"), ("--version",)),
 )
@@ -29,14 +34,14 @@ NAME = "Größe 实验"
 def _shown(shared: Cli) -> None:
     """An experiment with output, and with a name and a label in other scripts."""
     spec = {
-        "name": "shown",
+        "name": "printed",
         "display_name": NAME,
         "labels": {"a": "实"},
         "command": "seq 30000",
     }
-    (shared.folder / "shown.yaml").write_text(json.dumps(spec))
-    if not shared.state("shown"):  # the server outlives this fixture
-        shared("run", "-q", "shown.yaml", code=0)
+    (shared.folder / "printed.yaml").write_text(json.dumps(spec))
+    if not shared.state("printed"):  # the server outlives this fixture
+        shared("run", "-q", "printed.yaml", code=0)
 
 
 @pytest.mark.parametrize("words", PRINTING, ids=" ".join)
@@ -52,7 +57,7 @@ def test_a_pipe_that_nobody_reads_ends_a_command_quietly(
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", [("schema",), ("logs", "shown")], ids=" ".join)
+@pytest.mark.parametrize("words", [("schema",), ("logs", "printed")], ids=" ".join)
 def test_a_reader_that_goes_away_in_the_middle_is_noticed(
     shared: Cli, words: tuple[str, ...], unbuffered: str
 ) -> None:
@@ -72,7 +77,7 @@ def test_a_narrow_terminal(shared: Cli) -> None:
         with Terminal(shared, "logs", "--help", columns=columns) as terminal:
             assert terminal.ends() == 0
             assert b"--since-attempt" in terminal.seen
-        with Terminal(shared, "get", "shown", columns=columns) as terminal:
+        with Terminal(shared, "get", "printed", columns=columns) as terminal:
             assert terminal.ends() == 0
             assert NAME.encode() in terminal.seen
 
@@ -105,10 +110,10 @@ def test_json_and_yaml_can_be_read_in_every_locale(shared: Cli, env: dict[str, s
     def printed(*words: str) -> bytes:
         return shared(*words, env={**shared.env, **env}, code=0).stdout
 
-    assert json.loads(printed("get", "shown", "-o", "json"))["displayName"] == NAME
-    assert yaml.safe_load(printed("get", "shown", "-o", "yaml"))["displayName"] == NAME
-    assert b"Display name:" in printed("get", "shown")
-    (change,) = printed("watch", "shown", "-o", "json").splitlines()
+    assert json.loads(printed("get", "printed", "-o", "json"))["displayName"] == NAME
+    assert yaml.safe_load(printed("get", "printed", "-o", "yaml"))["displayName"] == NAME
+    assert b"Display name:" in printed("get", "printed")
+    (change,) = printed("watch", "printed", "-o", "json").splitlines()
     assert json.loads(change)["experiment"]["displayName"] == NAME
 
 
@@ -123,7 +128,7 @@ def test_without_a_terminal_or_any_standard_stream(shared: Cli) -> None:
         subgrpc delete --all <&-; echo $?
         subgrpc cancel --all </dev/null; echo $?
         subgrpc list >/dev/full; echo $?
-        subgrpc logs shown >/dev/full; echo $?
+        subgrpc logs printed >/dev/full; echo $?
     """
     done = subprocess.run(
         ["setsid", "sh", "-c", script], env=shared.env, capture_output=True, text=True, timeout=50
