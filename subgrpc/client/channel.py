@@ -89,6 +89,8 @@ def is_local(address: str) -> bool:
     """Whether an address is on this machine: a loopback address or a Unix socket."""
     if address.startswith("unix:"):
         return True
+    if "," in address:
+        return all(is_local(each) for each in address.split(","))
     host = address.rpartition(":")[0].strip("[]")
     if host.lower() == "localhost":
         return True
@@ -106,7 +108,9 @@ class Target:
     nor data ever travel in the open.
 
     Args:
-        address: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
+        address: `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`. Where several servers share a database,
+            a name with several addresses leads to one that answers; so do several loopback
+            addresses with commas between them.
         credentials: token and certificates.
 
     Raises:
@@ -126,14 +130,14 @@ class Target:
         """Opens a channel; `streams`: for long ones, which are resumed by token, not retried."""
         tls, options = self._tls(), _options(streams=streams)
         if tls is None:
-            return grpc.insecure_channel(self.address, options)
+            return grpc.insecure_channel(_target(self.address), options)
         return grpc.secure_channel(self.address, tls, options)
 
     def open_aio(self, *, streams: bool) -> grpc.aio.Channel:
         """Opens a channel that belongs to the running event loop."""
         tls, options = self._tls(), _options(streams=streams)
         if tls is None:
-            return grpc.aio.insecure_channel(self.address, options)
+            return grpc.aio.insecure_channel(_target(self.address), options)
         return grpc.aio.secure_channel(self.address, tls, options)
 
     def _tls(self) -> grpc.ChannelCredentials | None:
@@ -160,8 +164,12 @@ def check_address(address: str) -> None:
     """Complains about what is no address.
 
     Raises:
-        InvalidArgument: it is neither `HOST:PORT` nor `[IPV6]:PORT` nor `unix:PATH`.
+        InvalidArgument: it is neither `HOST:PORT` nor `[IPV6]:PORT` nor `unix:PATH`, nor several
+            loopback addresses.
     """
+    if "," in address and not address.startswith("unix:"):
+        _check_several(address)
+        return
     if address.startswith("unix:") and len(address) > len("unix:"):
         return
     host, colon, port = address.rpartition(":")
@@ -169,6 +177,26 @@ def check_address(address: str) -> None:
         return
     text = f"{address!r} is no address: HOST:PORT, [IPV6]:PORT or unix:PATH"
     raise InvalidArgument(violations=[FieldViolation("address", text)])
+
+
+def _check_several(address: str) -> None:
+    """GRPC knows several addresses in one target only as numbers, and TLS wants one name."""
+    for each in address.split(","):
+        check_address(each)
+        if each.startswith("unix:") or not is_local(each):
+            text = (
+                f"{each!r} among several is no loopback address: servers of other machines are "
+                "reached by one name that has all of their addresses"
+            )
+            raise InvalidArgument(violations=[FieldViolation("address", text)])
+
+
+def _target(address: str) -> str:
+    """What gRPC takes: several addresses are tried in order."""
+    if "," not in address or address.startswith("unix:"):
+        return address
+    found = [each.replace("localhost", "127.0.0.1") for each in address.split(",")]
+    return f"{'ipv6' if all(each.startswith('[') for each in found) else 'ipv4'}:{','.join(found)}"
 
 
 def _read(path: str, field: str) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -229,6 +230,34 @@ async def test_servers_restart_under_a_watcher_and_a_follower(
         assert len({revision for _, _, revision in changes}) == len(changes)
         assert ended.succeeded
         await close(client)
+
+
+@both
+async def test_a_client_of_several_addresses_goes_on_at_another_server(
+    running: Any, backend: Any, kind: type[Any]
+) -> None:
+    """Its streams by their tokens, its calls by themselves."""
+    server = await running.server()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = f"127.0.0.1:{free.getsockname()[1]}"
+    made = await running.api(server).create("moved")
+    await backend.observe(made.uid, "RUNNING")
+    await running.api(server).until_state(made.name, "RUNNING")
+    backend.backend.write((made.uid, 1), "main", 0, b"first\n")
+    client = kind(f"{server.addresses[0]},{other}")
+    reading = asyncio.ensure_future(output(client, "moved"))
+    waiting = asyncio.ensure_future(_wait(client, made.name))
+    await asyncio.sleep(0.5)
+    await running.stop(server)
+    server = await running.server(listen=(other,))
+    await running.api(server).until_state(made.name, "RUNNING")
+    backend.backend.write((made.uid, 1), "main", 0, b"second\n")
+    await backend.observe(made.uid, "SUCCEEDED")
+    text, ended = await asyncio.wait_for(asyncio.gather(reading, waiting), 40)
+    assert text == b"first\nsecond\n"
+    assert ended.succeeded
+    await close(client)
 
 
 async def _wait(client: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from subgrpc import errors
 from subgrpc.client import Client, connect
-from subgrpc.client.channel import is_local
+from subgrpc.client.channel import Credentials, Target, is_local
 from subgrpc.errors import FieldViolation, InvalidArgument, SubgrpcError, Unavailable
 from subgrpc.rpc.status import DETAILS_KEY, to_status
 from subgrpc.v1 import experiment_service_pb2 as v1
@@ -193,3 +193,19 @@ def test_a_certificate_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_what_leaves_this_machine_is_told_apart(address: str, local: bool) -> None:
     """Only there may tokens and data travel without TLS."""
     assert is_local(address) is local
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1,10.0.0.1:1", "127.0.0.1:1,", "127.0.0.1:1,unix:/x"]
+)
+def test_several_addresses_are_of_this_machine(other: str) -> None:
+    """TLS between machines wants one name: the error says what to do instead."""
+    with pytest.raises(InvalidArgument) as caught:
+        Target(f"127.0.0.1:1,{other}", Credentials())
+    assert caught.value.violations[0].field == "address"
+
+
+def test_several_loopback_addresses_are_local() -> None:
+    """So a client speaks to them without TLS."""
+    assert is_local("127.0.0.1:1,localhost:2")
+    Target("127.0.0.1:1,localhost:2", Credentials()).open(streams=False).close()
