@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from subgrpc.errors import DataLoss, NotFound
-from subgrpc.journal.frames import DATA, MAX_FRAME, Run, join, parse
+from subgrpc.journal.frames import DATA, GAP, MAX_FRAME, Run, join, parse
 from subgrpc.journal.segments import (
     BLOCK_BITS,
+    MAGIC,
     SegmentIndex,
+    StreamKey,
+    StreamState,
     position_of,
     scan,
     segment_name,
@@ -182,6 +186,30 @@ class JournalReader:
                     continue
                 return _behind(run, base, _nth_last_newline(data, left) + 1)
         return Start(0, 0)
+
+    def streams(self, start: Start) -> dict[StreamKey, StreamState]:
+        """Returns how far each stream had come there: what `read` finds from there on is missing.
+
+        Raises:
+            NotFound, OutOfRange, DataLoss: as `read`.
+        """
+        self._state.refresh()
+        number, offset = self._state.place(start.position)
+        earlier = [each for each in self._state.numbers if each < number]
+        known = self._index_of(earlier[-1]).streams if earlier else {}
+        found = {key: replace(state) for key, state in known.items()}
+        at = len(MAGIC)
+        while number and at < offset:
+            batch = self._parse(number, at, min(offset, at + (1 << BLOCK_BITS)), "", 0)
+            for run in batch.runs:
+                length = run.gap()[0] if run.kind == GAP else 0
+                state = found.setdefault((run.task, run.stream), StreamState())
+                state.take(run.kind, run.offset, join(run), length)
+            at = split_position(batch.next)[1]
+        if start.skip:
+            run = self._parse(number, offset, offset + 1, "", 0, skip=start.skip).runs[0]
+            found[run.task, run.stream] = StreamState(run.offset)
+        return found
 
     def _parse(
         self,

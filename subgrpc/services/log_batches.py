@@ -125,7 +125,5 @@ def _build(
         stream=target.stream,
         wait=wait,
     )
-    frames = tuple(builder.frames(cursor.attempt, batch))
-    if batch.next == cursor.position:
-        return Frames(frames, cursor)
-    return Frames(frames, Cursor(cursor.attempt, batch.next))
+    frames, behind = builder.frames(cursor, batch)
+    return Frames(tuple(frames), behind)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from subgrpc.journal import DATA, FLUSH, GAP, Batch, Run
 from subgrpc.journal.frames import MAX_DATA, decode, join
+from subgrpc.journal.segments import StreamKey, StreamState
+from subgrpc.services.log_reached import Reached
 from subgrpc.services.wire import length_delimited, number, varint
 from subgrpc.tokens import Sealer
 from subgrpc.v1.experiment_service_pb2 import (
@@ -24,6 +26,8 @@ MAX_TEXT: Final = MAX_DATA
 _MAX_RAW: Final = MAX_TEXT // 3
 """So many bytes never become more text than `MAX_TEXT`: one that is not UTF-8 becomes three."""
 _TOKEN: Final = struct.Struct(">IQI")
+_SHARED_TOKEN: Final = struct.Struct(">IQII")
+"""The same with the journal's number; what each stream has come to stands behind it."""
 
 # Field numbers of StreamLogsResponse, LogChunk and Timestamp.
 _RESUME_TOKEN, _CHUNK, _GAP, _BOOKMARK, _END = 1, 2, 3, 4, 5
@@ -38,24 +42,36 @@ class Cursor(NamedTuple):
         attempt: the attempt; 0: before the first.
         position: the position in its journal.
         skip: bytes of the frame there that have been sent.
+        journal: which of the attempt's journals that is; 0 where only one server can keep it.
+        offsets: where several can, how far each stream has come: see `Reached`.
     """
 
     attempt: int = 0
     position: int = 0
     skip: int = 0
+    journal: int = 0
+    offsets: bytes = b""
 
 
 class FrameBuilder:
     """Makes the frames of one request. A frame and its token depend on nothing but the journal."""
 
-    def __init__(self, sealer: Sealer, text: bool) -> None:
-        """Takes what makes the request's tokens, and whether its format is TEXT."""
+    def __init__(self, sealer: Sealer, text: bool, roles: Sequence[str] | None = None) -> None:
+        """Makes one.
+
+        Args:
+            sealer: makes the request's tokens.
+            text: whether its format is TEXT.
+            roles: of the experiment's task groups, where another server may come to keep its
+                output: tokens then tell how far each stream has come.
+        """
         self._sealer = sealer
         self._text = text
+        self._roles = roles
 
     def token(self, cursor: Cursor) -> str:
         """Returns the resume token of a frame behind which the stream stands at `cursor`."""
-        return self._sealer.seal(_TOKEN.pack(*cursor))
+        return self._sealer.seal(self._packed(cursor))
 
     def open(self, token: str) -> Cursor:
         """Returns the cursor of a resume token.
@@ -64,7 +80,17 @@ class FrameBuilder:
             InvalidArgument: it is none of this request; reason RESUME_TOKEN_INVALID.
         """
         raw = self._sealer.open(token, reason="RESUME_TOKEN_INVALID", field="resume_token")
-        return Cursor(*_TOKEN.unpack(raw))
+        if self._roles is None:
+            return Cursor(*_TOKEN.unpack(raw))
+        attempt, position, skip, journal = _SHARED_TOKEN.unpack_from(raw)
+        return Cursor(attempt, position, skip, journal, raw[_SHARED_TOKEN.size :])
+
+    def starting(self, cursor: Cursor, streams: Mapping[StreamKey, StreamState]) -> Cursor:
+        """Returns a cursor that knows how far the streams have come there."""
+        if self._roles is None:
+            return cursor
+        reached = Reached(self._roles, cursor.offsets, text=self._text)
+        return cursor._replace(offsets=reached.start(streams))
 
     def bookmark(self, kind: BookmarkType.ValueType, cursor: Cursor) -> bytes:
         """Returns a frame that holds no output."""
@@ -74,32 +100,42 @@ class FrameBuilder:
         """Returns the last frame of a log that is complete."""
         return self._frame(_END, LogEnd(state=state).SerializeToString(), cursor)
 
-    def frames(self, attempt: int, batch: Batch) -> list[bytes]:
-        """Returns the frames of what was read from the journal of an attempt."""
+    def frames(self, cursor: Cursor, batch: Batch) -> tuple[list[bytes], Cursor]:
+        """Returns the frames of what was read from a journal, and where the stream then stands."""
         found: list[bytes] = []
-        for run in batch.runs:
+        attempt, base = cursor.attempt, batch.base
+        reached = None
+        if self._roles is not None:
+            reached = Reached(self._roles, cursor.offsets, text=self._text)
+        at = _Places(attempt, base, cursor.journal, reached)
+        for each in batch.runs:
+            run = each if reached is None else reached.rest(each)
+            if run is None:
+                continue
             if run.kind == GAP:
-                found.append(self._gap(attempt, batch.base, run))
+                found.append(self._gap(run, at))
             elif self._text:
-                found.extend(self._texts(attempt, batch.base, run))
+                found.extend(self._texts(run, at))
             elif run.kind == DATA:
-                cursor = Cursor(attempt, batch.base + run.end)
                 size = run.size - len(run.carry)
-                found.append(self._chunk(run, run.offset, _DATA, run.parts, size, cursor))
-        return found
+                behind = at(run, run.end, 0, run.offset + size)
+                found.append(self._chunk(run, run.offset, _DATA, run.parts, size, behind))
+        if batch.next == cursor.position:
+            return found, cursor
+        if reached is None:
+            return found, Cursor(attempt, batch.next)
+        return found, Cursor(attempt, batch.next, 0, cursor.journal, reached.encode())
 
-    def _texts(self, attempt: int, base: int, run: Run) -> Iterator[bytes]:
-        behind = Cursor(attempt, base + run.end)
+    def _texts(self, run: Run, at: _Places) -> Iterator[bytes]:
         offset = run.offset - len(run.carry)
         if run.kind == FLUSH:  # the carry stays incomplete for ever
             text = run.carry.decode("utf-8", "replace").encode()
+            behind = at(run, run.end, 0, run.offset)
             yield self._chunk(run, offset, _TEXT, (text,), len(text), behind)
             return
-        for text, start, end in _pieces(run.carry + join(run) if run.carry else join(run)):
-            cursor = behind
-            if end is not None:
-                place, skip = run.locate(end)
-                cursor = Cursor(attempt, base + place, skip)
+        for text, start, end, last in _pieces(run.carry + join(run) if run.carry else join(run)):
+            place, skip = (run.end, 0) if last else run.locate(end)
+            cursor = at(run, place, skip, offset + end)
             if text:
                 yield self._chunk(run, offset + start, _TEXT, (text,), len(text), cursor)
 
@@ -120,25 +156,48 @@ class FrameBuilder:
         size = varint(len(source) + len(place) + len(before) + length + len(time))
         return b"".join((self._head(_CHUNK, cursor), size, source, place, before, *content, time))
 
-    def _gap(self, attempt: int, base: int, run: Run) -> bytes:
+    def _gap(self, run: Run, at: _Places) -> bytes:
         length, message = run.gap()
+        behind = at(run, run.end, 0, run.offset + length)
         gap = LogGap(
-            attempt=attempt,
+            attempt=behind.attempt,
             task=run.task,
             stream=run.stream,  # type: ignore[arg-type]  # the journal keeps the enum's number
             offset=run.offset,
             length=length,
             message=message,
         )
-        return self._frame(_GAP, gap.SerializeToString(), Cursor(attempt, base + run.end))
+        return self._frame(_GAP, gap.SerializeToString(), behind)
 
     def _frame(self, field: int, content: bytes, cursor: Cursor) -> bytes:
         return self._head(field, cursor) + varint(len(content)) + content
 
     def _head(self, field: int, cursor: Cursor) -> bytes:
         """The resume token, and the tag of the message that follows with its length."""
-        token = self._sealer.seal(_TOKEN.pack(*cursor)).encode()
+        token = self._sealer.seal(self._packed(cursor)).encode()
         return b"%b%c" % (length_delimited(_RESUME_TOKEN, token), field << 3 | 2)
+
+    def _packed(self, cursor: Cursor) -> bytes:
+        if self._roles is None:
+            return _TOKEN.pack(*cursor[:3])
+        return _SHARED_TOKEN.pack(*cursor[:4]) + cursor.offsets
+
+
+class _Places:
+    """Makes the cursors behind the frames of a batch."""
+
+    __slots__ = ("_attempt", "_base", "_journal", "_reached")
+
+    def __init__(self, attempt: int, base: int, journal: int, reached: Reached | None) -> None:
+        self._attempt, self._base = attempt, base
+        self._journal, self._reached = journal, reached
+
+    def __call__(self, run: Run, place: int, skip: int, end: int) -> Cursor:
+        """The one at a place of the batch, where a run was sent up to the offset `end`."""
+        if self._reached is None:
+            return Cursor(self._attempt, self._base + place, skip)
+        offsets = self._reached.note(run, end)
+        return Cursor(self._attempt, self._base + place, skip, self._journal, offsets)
 
 
 @lru_cache(maxsize=1024)
@@ -161,18 +220,19 @@ def _timestamp(micros: int) -> bytes:
     return (number(_SECONDS, seconds) if seconds else b"") + nanos
 
 
-def _pieces(raw: bytes) -> Iterator[tuple[bytes, int, int | None]]:
-    """Yields texts, where each starts in `raw`, and where it ends; None: with all of `raw`.
+def _pieces(raw: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
+    """Yields texts, where each starts and ends in `raw`, and whether it is the last.
 
     A code point that is incomplete at the end of `raw` is left out: the next frame carries it.
     """
-    text, _ = decode(raw)
+    text, count = decode(raw)
     if len(text) <= MAX_TEXT:
-        yield text, 0, None
+        yield text, 0, count, True
         return
     start = 0
     while len(raw) - start > _MAX_RAW:
         text, count = decode(raw[start : start + _MAX_RAW])
-        yield text, start, start + count
+        yield text, start, start + count, False
         start += count
-    yield decode(raw[start:])[0], start, None
+    text, count = decode(raw[start:])
+    yield text, start, start + count, True

@@ -30,6 +30,7 @@ class Target:
         task: only this task, "role-index"; empty: all.
         stream: only this stream; 0: both.
         text: whether the format is TEXT.
+        roles: of the experiment's task groups, in order.
         latest: the experiment's latest attempt; 0: it has none yet.
         fingerprint: what must be the same again when a resume token comes back.
     """
@@ -41,6 +42,7 @@ class Target:
     task: str
     stream: int
     text: bool
+    roles: tuple[str, ...]
     latest: int
     fingerprint: bytes
 
@@ -75,6 +77,7 @@ async def find_target(request: StreamLogsRequest, metastore: Metastore) -> Targe
         task,
         request.stream,
         text,
+        tuple(map(role_of, experiment.spec.task_groups)),
         experiment.attempt,
         fingerprint,
     )
