@@ -60,6 +60,9 @@ class ServerConfig:
         tls_key: PEM file with its private key.
         tls_client_ca: PEM file with the authorities whose client certificates are asked for (mTLS).
         token_file: file of lines `TOKEN PRINCIPAL`; with it every call needs a bearer token.
+        advertise: where other servers that share the database reach this one, `HOST:PORT` or
+            `unix:PATH`; empty: at its first listener that is not all of the machine's addresses.
+        peer_ca: PEM file with the authorities of other servers' certificates; None: gRPC's own.
         clusters: the clusters by name.
         default_cluster: where experiments run that name none; empty: the only one, or `local`.
         change_retention: how long changes are kept for watchers that resume.
@@ -79,6 +82,8 @@ class ServerConfig:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     token_file: Path | None = None
+    advertise: str = ""
+    peer_ca: Path | None = None
     clusters: Mapping[str, ClusterSettings] = field(default_factory=_local)
     default_cluster: str = ""
     change_retention: timedelta = timedelta(hours=24)

@@ -48,6 +48,28 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     help="Where everything is kept.  [default: ~/.local/share/subgrpc]",
 )
 @database_option
+@click.option(
+    "--advertise",
+    default="",
+    metavar="ADDRESS",
+    help="Where other servers on the same --database reach this one.  "
+    "[default: its first listener that names a host]",
+)
+@click.option(
+    "--peer-ca",
+    type=_FILE,
+    metavar="FILE",
+    help="Who vouches for the certificates of other servers (PEM).  [default: gRPC's own]",
+)
+@click.option(
+    "--lease-length",
+    type=click.FloatRange(1, 300),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="When the server that leads a cluster dies, another on the same --database takes over "
+    "within so many seconds; the same on all.",
+)
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background and return.")
 @click.option("--tls-cert", type=_FILE, metavar="FILE", help="The server's certificate (PEM).")
 @click.option("--tls-key", type=_FILE, metavar="FILE", help="The key of --tls-cert.")
@@ -96,6 +118,7 @@ def command(
     data_dir = given["data_dir"] = Path(os.path.abspath(given["data_dir"]))
     database = given.pop("database")
     given["listen"] = tuple(_absolute(each) for each in given["listen"])
+    given["advertise"] = _absolute(given["advertise"])
     local = _local_options(ctx, given["local"])
     if detach:
         started = detached.start(data_dir, _arguments(given), {"SUBGRPC_DATABASE": database})
@@ -136,6 +159,9 @@ def _config(given: dict[str, Any], database: str, local: dict[str, object]) -> S
         tls_key=given["tls_key"],
         tls_client_ca=given["tls_client_ca"],
         token_file=given["token_file"],
+        advertise=given["advertise"],
+        peer_ca=given["peer_ca"],
+        lease_length=given["lease_length"],
         docs_url=given["docs_url"] or "",
         clusters={"local": ClusterSettings(driver="local", options=local)},
     )

@@ -18,6 +18,7 @@ from subgrpc import __version__
 from subgrpc.config import Limits
 from subgrpc.errors import ResourceExhausted, SubgrpcError
 from subgrpc.rpc.auth import Authenticator
+from subgrpc.rpc.hop import HOP_KEY, Hops
 from subgrpc.rpc.logging import call_fields
 from subgrpc.rpc.status import DETAILS_KEY, check_docs_url, to_status
 
@@ -41,11 +42,13 @@ class Call(NamedTuple):
         method: `Service.Method`, for people.
         principal: who calls.
         request_id: the call's id in logs.
+        hop: another server calls, for a part of the output of this attempt; 0: it does not.
     """
 
     method: str
     principal: str
     request_id: str
+    hop: int = 0
 
 
 class Incident(SubgrpcError):
@@ -66,6 +69,8 @@ class Gate:
         """Set when the server stops: streams say so and end."""
         self.calls = 0
         """How many calls have come so far."""
+        self.hops: Hops | None = None
+        """Knows other servers of this control plane, where there may be any."""
         self._authenticator = authenticator
         self._limits = limits
         self._buckets: dict[str, _Bucket] = {}
@@ -79,23 +84,28 @@ class Gate:
             ResourceExhausted: its principal calls too often.
         """
         self.calls += 1
-        authorization = request_id = ""
+        authorization = request_id = hop = ""
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
                 authorization = _text(value)
             elif key == REQUEST_ID_KEY:
                 request_id = _text(value)
+            elif key == HOP_KEY:
+                hop = _text(value)
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = f"{random.getrandbits(64):016x}"
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id), (VERSION_KEY, __version__)))
         call_fields.set({"rpc": method, "request_id": request_id})
-        principal = self._authenticator.principal(authorization, context)
+        if hop and self.hops is not None:
+            principal, attempt = self.hops.admit(method, hop)
+        else:
+            principal, attempt = self._authenticator.principal(authorization, context), 0
         call_fields.set({"rpc": method, "request_id": request_id, "principal": principal})
         bucket = self._buckets.get(principal)
         if bucket is None:
             bucket = self._buckets[principal] = _Bucket(self._limits.calls_per_second)
         bucket.take()
-        return Call(method, principal, request_id)
+        return Call(method, principal, request_id, attempt)
 
     @contextmanager
     def stream(self, principal: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import grpc.aio
 from subgrpc.config import ServerConfig
 from subgrpc.errors import FailedPrecondition, InvalidArgument
 
+TLS = "tls://"
+"""What an address in a server's record begins with if that server uses TLS there."""
 _UNIX_PATH_BYTES = 107
 """What `sun_path` holds."""
 
@@ -45,6 +48,14 @@ class Listener:
             return False
         mapped = getattr(address, "ipv4_mapped", None)
         return (mapped or address).is_loopback
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every address of this machine: nobody can call that."""
+        try:
+            return not self.path and ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
 
     def at(self, port: int) -> str:
         """The address with a port, as gRPC and clients take it."""
@@ -79,6 +90,40 @@ def parse_listener(text: str) -> Listener:
     if not host:
         raise _wrong(text, f"name the host; 0.0.0.0:{port} is every IPv4 address of this machine")
     return Listener(host=host, port=int(port))
+
+
+def advertised(config: ServerConfig, listeners: list[Listener], ports: Sequence[str]) -> str:
+    """Where other servers reach this one; empty: nowhere.
+
+    Args:
+        config: the server's configuration.
+        listeners: where it listens.
+        ports: the same with the ports that it got.
+
+    Raises:
+        InvalidArgument: INVALID_LISTENER, `advertise` is no address that can be called.
+    """
+    if config.advertise:
+        listener = check_advertise(config.advertise)
+        return _tls(config, listener) + str(listener)
+    order = sorted(zip(listeners, ports, strict=True), key=lambda each: bool(each[0].path))
+    for listener, address in order:
+        if not listener.is_wildcard:
+            return _tls(config, listener) + address
+    return ""
+
+
+def check_advertise(text: str) -> Listener:
+    """Reads an address that others can call. Raises InvalidArgument: INVALID_LISTENER."""
+    listener = parse_listener(text)
+    if not listener.path and (not listener.port or listener.is_wildcard):
+        text = f"cannot advertise {text!r}: name the host and the port at which others reach it"
+        raise InvalidArgument(text, reason="INVALID_LISTENER")
+    return listener
+
+
+def _tls(config: ServerConfig, listener: Listener) -> str:
+    return TLS if config.tls_cert is not None and not listener.path else ""
 
 
 def _wrong(text: str, why: str) -> InvalidArgument:
@@ -117,15 +162,16 @@ def server_credentials(config: ServerConfig) -> grpc.ServerCredentials | None:
     """
     if config.tls_cert is None or config.tls_key is None:
         return None
-    authorities = None if config.tls_client_ca is None else _read_pem(config.tls_client_ca)
+    authorities = None if config.tls_client_ca is None else read_pem(config.tls_client_ca)
     return grpc.ssl_server_credentials(
-        [(_read_pem(config.tls_key), _read_pem(config.tls_cert))],
+        [(read_pem(config.tls_key), read_pem(config.tls_cert))],
         root_certificates=authorities,
         require_client_auth=authorities is not None,
     )
 
 
-def _read_pem(path: Path) -> bytes:
+def read_pem(path: Path) -> bytes:
+    """Reads a file that should be PEM. Raises FailedPrecondition: TLS_FILE_UNREADABLE."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -22,7 +22,16 @@ from subgrpc.metastore import Metastore
 from subgrpc.plugins import PluginManager
 from subgrpc.rpc.auth import make_authenticator
 from subgrpc.rpc.gate import Gate
-from subgrpc.rpc.listen import bind, check_secure, parse_listener, server_credentials
+from subgrpc.rpc.hop import Hops
+from subgrpc.rpc.listen import (
+    advertised,
+    bind,
+    check_advertise,
+    check_secure,
+    parse_listener,
+    server_credentials,
+)
+from subgrpc.rpc.peers import PeerServers, introduce
 from subgrpc.rpc.register import register
 from subgrpc.rpc.servicers import cluster_use_cases, experiment_use_cases
 from subgrpc.rpc.standard import Health, add_diagnostics
@@ -109,6 +118,8 @@ class Server:
         config = self._config
         listeners = [parse_listener(text) for text in config.listen]
         check_secure(listeners, config)
+        if config.advertise:
+            check_advertise(config.advertise)
         credentials = server_credentials(config)
         gate = Gate(make_authenticator(config), config.limits, config.docs_url)
         config.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -143,12 +154,18 @@ class Server:
             ),
         )
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)
+        peers = None
+        if store.shared:
+            gate.hops = Hops(tokens, store.server_id)
+            peers = PeerServers(store, gate.hops, config)
+            self._stack.push_async_callback(peers.close)
+            await introduce(store, advertised(config, listeners, self.addresses))
         clusters = _Clusters(engine, frozenset(config.clusters), config.chosen_default())
         experiments = experiment_use_cases(
             Experiments(store, tokens, clusters, secrets),
             History(store, tokens),
             Watches(store, tokens, gate.draining, config.heartbeat),
-            Logs(store, journals, tokens, config.heartbeat),
+            Logs(store, journals, tokens, config.heartbeat, peers),
             gate.draining,
         )
         register(server, EXPERIMENTS, experiments, gate)

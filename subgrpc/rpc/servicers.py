@@ -30,7 +30,7 @@ def experiment_use_cases(
         "CancelExperiment": lambda request, call: experiments.cancel(request, call.principal),
         "DeleteExperiment": lambda request, call: experiments.delete(request, call.principal),
         "WatchExperiments": lambda request, _: watches.watch(request),
-        "StreamLogs": lambda request, _: logs.stream(request, draining),
+        "StreamLogs": lambda request, call: logs.stream(request, draining, hop=call.hop),
         "ListTasks": lambda request, _: history.list_tasks(request),
         "ListExperimentEvents": lambda request, _: history.list_events(request),
     }

@@ -54,6 +54,9 @@ _CODES: Final[dict[type[SubgrpcError], grpc.StatusCode]] = {
 }
 
 
+_CLASSES: Final = {code: kind for kind, code in _CODES.items()}
+
+
 class WireStatus(NamedTuple):
     """A status as gRPC wants it."""
 
@@ -84,6 +87,23 @@ def check_docs_url(url: str) -> str:
         )
         raise errors.InvalidArgument(text, reason="INVALID_DOCS_URL")
     return url.rstrip("/")
+
+
+def from_status(code: grpc.StatusCode, message: str, details: str | bytes) -> SubgrpcError:
+    """Returns what another server's answer stands for.
+
+    Args:
+        code: the status.
+        message: its message.
+        details: a serialised google.rpc.Status; empty: the answer is none of a server of ours.
+    """
+    reason = None
+    if isinstance(details, bytes):
+        for detail in Status.FromString(details).details:
+            if detail.Is(ErrorInfo.DESCRIPTOR):
+                reason = ErrorInfo.FromString(detail.value).reason
+    kind = _CLASSES.get(code, SubgrpcError) if reason else SubgrpcError
+    return kind(message or code.name, reason=reason)
 
 
 def to_status(error: SubgrpcError, docs_url: str = "") -> WireStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -173,6 +174,58 @@ class Fake:
         run = await self.run(uid)
         await _until(lambda: run.stops)
         await self.observe(uid, "CANCELLED")
+
+
+@dataclass
+class Certificates:
+    """PEM files: an authority, a server, a client, and one of somebody else's."""
+
+    folder: Path
+
+    def path(self: Any, name: str) -> Path:
+        return self.folder / name
+
+    def read(self: Any, name: str) -> bytes:
+        return self.path(name).read_bytes()
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def make_authority(folder: Path, name: str) -> None:
+    openssl(
+        folder,
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", f"{name}.key", "-out", f"{name}.crt", "-days", "2", "-subj", f"/CN={name}"),
+    )
+
+
+def make_certificate(folder: Path, name: str, authority: str, subject: str, san: str) -> None:
+    openssl(
+        folder,
+        *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject),
+    )
+    (folder / f"{name}.ext").write_text(f"subjectAltName={san}\n" if san else "")
+    openssl(
+        folder,
+        *("x509", "-req", "-in", f"{name}.csr", "-CA", f"{authority}.crt"),
+        *("-CAkey", f"{authority}.key", "-CAcreateserial", "-days", "2"),
+        *("-extfile", f"{name}.ext", "-out", f"{name}.crt"),
+    )
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder = tmp_path_factory.mktemp("certificates")
+    make_authority(folder, "ca")
+    make_authority(folder, "stranger-ca")
+    make_certificate(folder, "server", "ca", "/CN=server", "DNS:localhost,IP:127.0.0.1")
+    make_certificate(folder, "alice", "ca", "/CN=alice", "")
+    make_certificate(folder, "robot", "ca", "/CN=x", "URI:spiffe://lab/robot")
+    make_certificate(folder, "mallory", "stranger-ca", "/CN=alice", "")
+    return Certificates(folder)
 
 
 class Running:
