@@ -195,9 +195,7 @@ def test_what_leaves_this_machine_is_told_apart(address: str, local: bool) -> No
     assert is_local(address) is local
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1:1,10.0.0.1:1", "127.0.0.1:1,", "127.0.0.1:1,unix:/x"]
-)
+@pytest.mark.parametrize("other", ["10.0.0.1:1", "", "unix:/x"])
 def test_several_addresses_are_of_this_machine(other: str) -> None:
     """TLS between machines wants one name: the error says what to do instead."""
     with pytest.raises(InvalidArgument) as caught:
