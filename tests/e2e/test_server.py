@@ -270,3 +270,41 @@ def test_the_example_trains(shared: Cli) -> None:
 def test_the_command_is_installed() -> None:
     """What everything else here runs is what users run."""
     assert os.access(BIN / "subgrpc", os.X_OK)
+
+
+def test_a_password_among_the_options_is_refused(own: Cli) -> None:
+    """`ps` would show it; nor is it shown where the database cannot be read."""
+    url = "postgresql://ann:hunter2@127.0.0.1:1/none"
+    done = own("up", "--database", url, code=2)
+    assert b"SUBGRPC_DATABASE" in done.stderr
+    own.env["SUBGRPC_DATABASE"] = f"{url}?no_such_option=1"
+    done = own("up", "--detach", "--listen", "127.0.0.1:0", code=1)
+    assert b"DATABASE_URL_INVALID" in done.stderr
+    assert b"hunter2" not in done.stderr + (own.data / "server.log").read_bytes()
+
+
+@pytest.mark.postgres
+def test_a_server_in_the_background_does_not_show_its_database(own: Cli) -> None:
+    """Neither in its command line nor in its log."""
+    own.up()
+    shown = Path(f"/proc/{own.pid}/cmdline").read_bytes() + (own.data / "server.log").read_bytes()
+    assert own.env["SUBGRPC_DATABASE"].encode() not in shown
+    own("run", "-q", "--", "true", code=0)
+
+
+@pytest.mark.postgres
+def test_two_servers_share_a_database(own: Cli, tmp_path: Path) -> None:
+    """What is created at one is seen, watched and waited for at the other; `local` is its own."""
+    own.up()
+    first = own.env["SUBGRPC_ADDRESS"]
+    words = ("--data-dir", str(tmp_path / "second"))
+    told = own.json("up", "--detach", "--listen", "127.0.0.1:0", *words)
+    try:
+        second = told["addresses"][0]
+        own("run", "-q", "-d", "--name", "there", "--", "echo", "hello", code=0)
+        own.env["SUBGRPC_ADDRESS"] = second
+        own("wait", "--timeout", "30s", "there", code=0)
+        assert own.state("there") == "SUCCEEDED"
+    finally:
+        own.env["SUBGRPC_ADDRESS"] = first
+        own("down", *words)
