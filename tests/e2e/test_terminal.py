@@ -94,6 +94,7 @@ def _apart() -> list[str]:
 
 
 @pytest.mark.skipif(not _apart(), reason="makes a network of its own with unshare and ip")
+@pytest.mark.sqlite  # the testbed is not in its network namespace
 def test_run_starts_a_server_where_none_is_and_none_was_chosen(own: Cli) -> None:
     """One line on stderr; the second run finds it; a chosen address never starts one."""
     script = """
