@@ -2,7 +2,7 @@
 # everything that is built into build/. Needed beforehand: Python 3.10 to 3.13, git, make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test pytest compiled test-integration test-matrix bench bench-peers lint check-generated buf-lint format \
+.PHONY: help setup demo test pytest compiled test-faults test-integration test-matrix bench bench-peers lint check-generated buf-lint format \
 	generate constraints docs check-breaking demo-down clean distclean
 
 PYTHONS := 3.10 3.11 3.12 3.13
@@ -46,7 +46,11 @@ test: lint compiled ## Lints, checks the generated code, runs the quick tests (<
 	@$(MAKE) --no-print-directory pytest
 
 pytest: compiled ## Runs the quick tests only; ARGS='-k name' goes to pytest.
-	$(BIN)/pytest -n $(WORKERS) tests --ignore=tests/integration --ignore=tests/interop $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) tests --ignore=tests/integration --ignore=tests/interop \
+		--ignore=tests/faults $(ARGS)
+
+test-faults: compiled ## Stops, starves and cuts off servers, tasks and connections (4 minutes).
+	@tests/faults/run -n $(WORKERS) $(ARGS)
 
 test-integration: compiled ## Runs the tests with foreign clients and real engines (DRIVERS='docker postgres').
 	@for driver in $(DRIVERS); do \

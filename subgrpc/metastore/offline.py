@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -90,6 +91,9 @@ def copy(folder: Path, target: Path) -> None:
     """Copies the metastore of a data folder, as it is at one moment, to a file that is not there.
 
     Servers are not held up: they write on meanwhile. The copy is on the disk when this returns.
+
+    Raises:
+        OSError: there is no room for the copy.
     """
     with (
         _in_words(),
@@ -97,8 +101,14 @@ def copy(folder: Path, target: Path) -> None:
         contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copied,
     ):
         # All in one step: in several it would begin again whenever a server writes.
-        source.backup(copied)
-        copied.execute("PRAGMA journal_mode=DELETE")
+        try:
+            source.backup(copied)
+            copied.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error):
+                raise
+            # Of the metastore itself nothing is written.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
     with target.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 import structlog
 
@@ -28,9 +29,9 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
 
     Args:
         level: the least severe level that is written: one of `LEVELS`.
-        stream: where to; standard error by default.
+        stream: where to; standard error by default. Lines for which there is no room are left out.
     """
-    out = stream or sys.stderr
+    out = _Unfailing(stream or sys.stderr)
     shared: list[structlog.typing.Processor] = [
         _with_call,
         structlog.processors.add_log_level,
@@ -50,7 +51,7 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(out),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, out)),
         cache_logger_on_first_use=True,
     )
     foreign = logging.StreamHandler(out)
@@ -61,6 +62,22 @@ def configure_logging(level: str = "info", stream: TextIO | None = None) -> None
         )
     )
     logging.basicConfig(handlers=[foreign], level=logging.WARNING, force=True)
+
+
+class _Unfailing:
+    """A text stream that loses what it cannot write: a full disk must not end what is logged of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.isatty = stream.isatty
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def _with_call(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import io
 import json
@@ -62,3 +63,21 @@ def test_any_value_makes_a_line(stream: io.StringIO) -> None:
     assert line["what"] == "{1}"
     assert line["exception"][0]["exc_type"] == "ValueError"
     assert "xyzzy" not in stream.getvalue()
+
+
+def test_a_full_disk_costs_lines_and_nothing_else() -> None:
+    """Who logs is not told: it would end for want of a line what can go on without."""
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    try:
+        with open("/dev/full", "w", buffering=1) as full:
+            configure_logging("info", full)
+            structlog.get_logger("test").warning("lost", text="x" * 20_000)
+            logging.getLogger("foreign").warning("lost, too")
+            with contextlib.suppress(OSError):  # what is left in its buffer
+                full.close()
+    finally:
+        structlog.configure(**before)
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -318,6 +318,7 @@ class LocalDriver(Driver):
                 continue
             for task in run.tasks.values():
                 self._look(run, task)
+                self._supervision.wake(task)
 
     def _look(self, run: LocalRun, task: LocalTask) -> None:
         try:

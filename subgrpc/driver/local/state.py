@@ -23,6 +23,7 @@ class LocalTask:
         launching: its supervisor is being started now.
         retry: it could not be started; that may pass.
         launched: this driver started its supervisor; else an earlier one may have.
+        stopping: its supervisor was told to end it.
         burying: its supervisor died, and what is left is being removed now.
         watched: the kernel tells us when its status changes; else it is polled.
         bells: set when it changes, for those who follow its output.
@@ -36,6 +37,7 @@ class LocalTask:
     launching: bool = False
     launched: bool = False
     retry: bool = False
+    stopping: bool = False
     burying: bool = False
     watched: bool = False
     bells: set[asyncio.Event] = field(default_factory=set)

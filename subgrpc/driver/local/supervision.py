@@ -119,6 +119,7 @@ class Supervision:
             return
         live = task.launching or folders.is_locked(task.folder)
         if live:
+            task.stopping = True
             self._background(self._signal(task))
         task.folder.mkdir(mode=0o700, exist_ok=True)
         folders.ask_to_stop(task.folder, grace)
@@ -127,6 +128,11 @@ class Supervision:
             final.end_ns = time.time_ns()
             final.end("cancelled", reasons.STOPPED, "stopped before it started")
             self._conclude(run, task, final)
+
+    def wake(self, task: LocalTask) -> None:
+        """Makes a supervisor go on that was stopped (SIGSTOP) after it was told to end its task."""
+        if task.stopping and not task.ended:
+            recovery.signal_supervisor(task.folder, signal.SIGCONT)
 
     async def destroy(self, run: LocalRun, task: LocalTask) -> bool:
         """Kills a supervisor that does not answer, and its task; False if that fails."""
