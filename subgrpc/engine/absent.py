@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from subgrpc import reasons
 from subgrpc.engine.context import micros
 from subgrpc.engine.start import end_idle, queue_time_left, queue_timeout_message
+from subgrpc.engine.waits import Waits
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Fence, Metastore
 from subgrpc.v1 import experiment_service_pb2 as api
@@ -24,6 +25,7 @@ class Caretaker:
         self._store = store
         self._journals = journals
         self._fence = fence
+        self._waits = Waits()
 
     async def attend(self, uids: Iterable[str]) -> None:
         """Removes, cancels or times out those of these experiments of which nothing can run.
@@ -51,7 +53,7 @@ class Caretaker:
                 await self._end(uid, state, experiment.reason, experiment.message)
         elif experiment.state == api.EXPERIMENT_STATE_QUEUED:
             since = micros(experiment.create_time)
-            waits = queue_time_left(experiment, since, self._store.clock())
+            waits = queue_time_left(self._waits, experiment, since, self._store.clock())
             if not rows and waits <= 0:
                 message = queue_timeout_message(experiment)
                 await self._end(uid, api.EXPERIMENT_STATE_FAILED, reasons.QUEUE_TIMEOUT, message)

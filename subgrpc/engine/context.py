@@ -11,6 +11,7 @@ from subgrpc.driver import Driver, DriverDescription, Observation, Run, TaskKey,
 from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import LogCollector, RunKey, run_key
 from subgrpc.engine.leadership import Leadership
+from subgrpc.engine.waits import Waits
 from subgrpc.engine.workqueue import WorkQueue
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import AttemptRow, Fence, Metastore, Transaction
@@ -32,12 +33,14 @@ class Memory:
             not shown it since.
         stop_asked: when (loop time) a stop of the run is to be asked for again, by run and by
             whether it was of all tasks.
+        waits: how long experiments have to wait still, or may.
     """
 
     observed: dict[str, Observation] = field(default_factory=dict)
     submitted: set[RunKey] = field(default_factory=set)
     missed: dict[RunKey, float] = field(default_factory=dict)
     stop_asked: dict[tuple[RunKey, bool], float] = field(default_factory=dict)
+    waits: Waits = field(default_factory=Waits)
 
     def forget_run(self, run: Run) -> None:
         """Forgets a run that is settled."""
@@ -101,6 +104,7 @@ class Context:
     def forget(self, uid: str) -> None:
         """Forgets an experiment with which nothing is left to do."""
         self.memory.observed.pop(uid, None)
+        self.memory.waits.forget(uid)
         self.queue.cancel(uid)
 
     def read_secrets(self, workload: Workload) -> Mapping[str, bytes]:

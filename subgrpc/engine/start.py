@@ -11,6 +11,7 @@ from subgrpc import faults, reasons
 from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import run_key
 from subgrpc.engine.context import Context, micros, store_experiment, store_step, timestamp
+from subgrpc.engine.waits import Waits
 from subgrpc.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from subgrpc.metastore import AttemptRow, Transaction
 from subgrpc.v1 import experiment_service_pb2 as api
@@ -26,7 +27,7 @@ async def start_or_wait(
     context: Context, experiment: Experiment, previous: AttemptRow | None
 ) -> None:
     """Starts the next attempt of a QUEUED experiment that has none under way, when it is time."""
-    wait = _backoff_left(experiment, previous, context.store.clock())
+    wait = _backoff_left(context, experiment, previous)
     if wait > 0:
         context.queue.add_later(experiment.uid, wait)
         return
@@ -128,18 +129,18 @@ def end_idle(
 
 def queue_timeout_over(context: Context, experiment: Experiment, since: int) -> bool:
     """Whether it has waited too long since `since` (µs); else it is looked at again in time."""
-    left = queue_time_left(experiment, since, context.store.clock())
+    left = queue_time_left(context.memory.waits, experiment, since, context.store.clock())
     if 0 < left < math.inf:
         context.queue.add_later(experiment.uid, left)
     return left <= 0
 
 
-def queue_time_left(experiment: Experiment, since: int, now: int) -> float:
+def queue_time_left(waits: Waits, experiment: Experiment, since: int, now: int) -> float:
     """Seconds for which it may wait on, if it waits since `since` (µs)."""
     if not experiment.spec.HasField("queue_timeout"):
         return math.inf
     limit = experiment.spec.queue_timeout.ToTimedelta().total_seconds()
-    return (since - now) / 1e6 + limit
+    return waits.left(experiment.uid, since, limit, now)
 
 
 def queue_timeout_message(experiment: Experiment) -> str:
@@ -163,12 +164,13 @@ async def _submit(context: Context, experiment: Experiment, row: AttemptRow) -> 
     return None
 
 
-def _backoff_left(experiment: Experiment, previous: AttemptRow | None, now: int) -> float:
+def _backoff_left(context: Context, experiment: Experiment, previous: AttemptRow | None) -> float:
     """Seconds until the next attempt may start, by the retry policy."""
     if previous is None or previous.end_time is None:
         return 0.0
-    backoff = lifecycle.backoff(experiment.spec.retry_policy, previous.number)
-    return (previous.end_time - now) / 1e6 + backoff.total_seconds()
+    backoff = lifecycle.backoff(experiment.spec.retry_policy, previous.number).total_seconds()
+    now = context.store.clock()
+    return context.memory.waits.left(experiment.uid, previous.end_time, backoff, now)
 
 
 def _refusal(error: Exception) -> str:
