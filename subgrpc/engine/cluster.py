@@ -16,10 +16,10 @@ import structlog
 from subgrpc import names
 from subgrpc.config import ClusterSettings
 from subgrpc.driver import ClusterConfig, Driver, DriverDescription
+from subgrpc.ending import PATIENT, end
 from subgrpc.engine.absent import Caretaker
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Context
-from subgrpc.engine.ending import PATIENT, end
 from subgrpc.engine.leadership import Candidate, Leadership
 from subgrpc.engine.record import ClusterRecord
 from subgrpc.engine.session import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from subgrpc.driver import Driver, LogGap, Run, TaskKey
-from subgrpc.engine.ending import end
+from subgrpc.ending import end
 from subgrpc.errors import FailedPrecondition, NotFound, Unavailable
 from subgrpc.journal import JournalStore, JournalWriter
 from subgrpc.v1.types_pb2 import LogStream

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import structlog
 
 from subgrpc.driver import DriverDescription, Gone, Observation
+from subgrpc.ending import AGAIN, end
 from subgrpc.engine.context import Context
-from subgrpc.engine.ending import AGAIN, end
 from subgrpc.engine.reconcile import Reconciler
 from subgrpc.engine.record import ClusterRecord
 from subgrpc.errors import Aborted, Unavailable
@@ -119,7 +119,7 @@ async def first_failure(jobs: Sequence[object], again: float = AGAIN) -> None:
 
     Args:
         jobs: coroutines.
-        again: see `subgrpc.engine.ending.end`.
+        again: see `subgrpc.ending.end`.
     """
     tasks = [asyncio.ensure_future(job) for job in jobs]  # type: ignore[call-overload]
     try:

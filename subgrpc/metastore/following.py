@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from subgrpc.ending import end
 from subgrpc.errors import RetryableError
 from subgrpc.metastore.database import Listener
 from subgrpc.metastore.feed import ChangeFeed
@@ -44,9 +45,7 @@ class Following:
 
     async def close(self) -> None:
         """Stops."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     def publish(self, before: int, revision: int, changes: Sequence[Change]) -> None:
         """Takes an own commit, which made the revisions after `before` up to `revision`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from subgrpc.driver import Run
-from subgrpc.engine.ending import end
+from subgrpc.ending import end
 from subgrpc.testing.fake import FakeBackend, FakeDriver
 
 from .conftest import World, until
