@@ -94,20 +94,19 @@ class FrameBuilder:
 
     def bookmark(self, kind: BookmarkType.ValueType, cursor: Cursor) -> bytes:
         """Returns a frame that holds no output."""
-        return self._frame(_BOOKMARK, Bookmark(type=kind).SerializeToString(), cursor)
+        return self._frame(_BOOKMARK, Bookmark(type=kind).SerializeToString(), self._packed(cursor))
 
     def end(self, state: ExperimentState.ValueType, cursor: Cursor) -> bytes:
         """Returns the last frame of a log that is complete."""
-        return self._frame(_END, LogEnd(state=state).SerializeToString(), cursor)
+        return self._frame(_END, LogEnd(state=state).SerializeToString(), self._packed(cursor))
 
     def frames(self, cursor: Cursor, batch: Batch) -> tuple[list[bytes], Cursor]:
         """Returns the frames of what was read from a journal, and where the stream then stands."""
         found: list[bytes] = []
-        attempt, base = cursor.attempt, batch.base
         reached = None
         if self._roles is not None:
             reached = Reached(self._roles, cursor.offsets, text=self._text)
-        at = _Places(attempt, base, cursor.journal, reached)
+        at = _Places(cursor, batch.base, reached)
         for each in batch.runs:
             run = each if reached is None else reached.rest(each)
             if run is None:
@@ -119,48 +118,49 @@ class FrameBuilder:
             elif run.kind == DATA:
                 size = run.size - len(run.carry)
                 behind = at(run, run.end, 0, run.offset + size)
-                found.append(self._chunk(run, run.offset, _DATA, run.parts, size, behind))
+                found.append(self._chunk(at, run, run.offset, _DATA, run.parts, size, behind))
         if batch.next == cursor.position:
             return found, cursor
         if reached is None:
-            return found, Cursor(attempt, batch.next)
-        return found, Cursor(attempt, batch.next, 0, cursor.journal, reached.encode())
+            return found, Cursor(cursor.attempt, batch.next)
+        return found, Cursor(cursor.attempt, batch.next, 0, cursor.journal, reached.encode())
 
     def _texts(self, run: Run, at: _Places) -> Iterator[bytes]:
         offset = run.offset - len(run.carry)
         if run.kind == FLUSH:  # the carry stays incomplete for ever
             text = run.carry.decode("utf-8", "replace").encode()
             behind = at(run, run.end, 0, run.offset)
-            yield self._chunk(run, offset, _TEXT, (text,), len(text), behind)
+            yield self._chunk(at, run, offset, _TEXT, (text,), len(text), behind)
             return
         for text, start, end, last in _pieces(run.carry + join(run) if run.carry else join(run)):
             place, skip = (run.end, 0) if last else run.locate(end)
-            cursor = at(run, place, skip, offset + end)
+            behind = at(run, place, skip, offset + end)
             if text:
-                yield self._chunk(run, offset + start, _TEXT, (text,), len(text), cursor)
+                yield self._chunk(at, run, offset + start, _TEXT, (text,), len(text), behind)
 
     def _chunk(
         self,
+        at: _Places,
         run: Run,
         offset: int,
         field: int,
         content: Sequence[bytes | memoryview],
         length: int,
-        cursor: Cursor,
+        behind: bytes,
     ) -> bytes:
         """Puts a frame together with one copy of `content`, which has `length` bytes."""
-        source = _source(cursor.attempt, run.task, run.stream)
+        source = _source(at.attempt, run.task, run.stream)
         place = number(_OFFSET, offset) if offset else b""
         before = _before(field, length)
         time = length_delimited(_TIME, _timestamp(run.time))
         size = varint(len(source) + len(place) + len(before) + length + len(time))
-        return b"".join((self._head(_CHUNK, cursor), size, source, place, before, *content, time))
+        return b"".join((self._head(_CHUNK, behind), size, source, place, before, *content, time))
 
     def _gap(self, run: Run, at: _Places) -> bytes:
         length, message = run.gap()
         behind = at(run, run.end, 0, run.offset + length)
         gap = LogGap(
-            attempt=behind.attempt,
+            attempt=at.attempt,
             task=run.task,
             stream=run.stream,  # type: ignore[arg-type]  # the journal keeps the enum's number
             offset=run.offset,
@@ -169,12 +169,12 @@ class FrameBuilder:
         )
         return self._frame(_GAP, gap.SerializeToString(), behind)
 
-    def _frame(self, field: int, content: bytes, cursor: Cursor) -> bytes:
-        return self._head(field, cursor) + varint(len(content)) + content
+    def _frame(self, field: int, content: bytes, place: bytes) -> bytes:
+        return self._head(field, place) + varint(len(content)) + content
 
-    def _head(self, field: int, cursor: Cursor) -> bytes:
-        """The resume token, and the tag of the message that follows with its length."""
-        token = self._sealer.seal(self._packed(cursor)).encode()
+    def _head(self, field: int, place: bytes) -> bytes:
+        """The resume token of a packed cursor, and the tag of the message that follows."""
+        token = self._sealer.seal(place).encode()
         return b"%b%c" % (length_delimited(_RESUME_TOKEN, token), field << 3 | 2)
 
     def _packed(self, cursor: Cursor) -> bytes:
@@ -184,20 +184,22 @@ class FrameBuilder:
 
 
 class _Places:
-    """Makes the cursors behind the frames of a batch."""
+    """Packs the cursors behind the frames of a batch: one for every frame, so without ado."""
 
-    __slots__ = ("_attempt", "_base", "_journal", "_reached")
+    __slots__ = ("_base", "_journal", "_reached", "attempt")
 
-    def __init__(self, attempt: int, base: int, journal: int, reached: Reached | None) -> None:
-        self._attempt, self._base = attempt, base
-        self._journal, self._reached = journal, reached
+    def __init__(self, cursor: Cursor, base: int, reached: Reached | None) -> None:
+        self.attempt = cursor.attempt
+        self._base = base
+        self._journal = cursor.journal
+        self._reached = reached
 
-    def __call__(self, run: Run, place: int, skip: int, end: int) -> Cursor:
+    def __call__(self, run: Run, place: int, skip: int, end: int) -> bytes:
         """The one at a place of the batch, where a run was sent up to the offset `end`."""
         if self._reached is None:
-            return Cursor(self._attempt, self._base + place, skip)
+            return _TOKEN.pack(self.attempt, self._base + place, skip)
         offsets = self._reached.note(run, end)
-        return Cursor(self._attempt, self._base + place, skip, self._journal, offsets)
+        return _SHARED_TOKEN.pack(self.attempt, self._base + place, skip, self._journal) + offsets
 
 
 @lru_cache(maxsize=1024)

@@ -74,7 +74,7 @@ class Reached:
             return TOO_MANY
         key = (run.task, run.stream)
         gapped = run.kind == GAP and not run.gap()[0]
-        self._set(key, max(end, self._ends[key][0]) if key in self._ends else end, gapped)
+        self._set(key, end, gapped)
         return self.encode()
 
     def start(self, streams: Mapping[StreamKey, StreamState]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class Pair:
     def __init__(self, running: Any, **changes: Any) -> None:
         self.running = running
         self.backend = running.backend
-        self.changes = {"lease_length": 1.0, **changes}
+        # No server dies here, so that the lease has time: on a busy machine a short one is lost.
+        self.changes = {"lease_length": 10.0, **changes}
         self.folders = (running.data_dir, running.data_dir.with_name("other"))
 
     async def start(self, number: int) -> Any:
@@ -338,15 +340,97 @@ async def test_who_reads_slowly_holds_up_the_server_that_keeps_the_output(
 
 
 async def sent_by(pair: Pair) -> int:
-    """How many messages the keeper has sent on all of its connections; the other one is asked."""
+    """How many messages the keeper has sent."""
+    return sum(data.messages_sent for data in await sockets_of(pair))
+
+
+async def sockets_of(pair: Pair) -> list[Any]:
+    """What gRPC counts of each of the keeper's connections; the other one is asked."""
     stub = channelz_pb2_grpc.ChannelzStub(pair.at_other.channel)
     port = int(pair.keeper.addresses[0].rpartition(":")[2])
-    count = 0
+    counted = []
     for each in (await stub.GetServers(channelz_pb2.GetServersRequest())).server:
         request = channelz_pb2.GetServerSocketsRequest(server_id=each.ref.server_id)
-        for socket in (await stub.GetServerSockets(request)).socket_ref:
-            request = channelz_pb2.GetSocketRequest(socket_id=socket.socket_id)
+        for ref in (await stub.GetServerSockets(request)).socket_ref:
+            request = channelz_pb2.GetSocketRequest(socket_id=ref.socket_id)
             found = (await stub.GetSocket(request)).socket
             if found.local.tcpip_address.port == port:
-                count += found.data.messages_sent
+                counted.append(found.data)
+    return counted
+
+
+async def test_who_goes_away_ends_the_call_to_the_server_that_keeps_the_output(pair: Pair) -> None:
+    """By cancelling, and by a deadline: nothing is left behind."""
+    made = await pair.run(pair.at_keeper)
+    pair.write(made, 0, b"x\n")
+    request = pb.StreamLogsRequest(name=made.name, follow=True)
+    before = await open_at(pair)
+    cancelled = pair.at_other.stub.StreamLogs(request)
+    late = pair.at_other.stub.StreamLogs(request, timeout=2)
+    for call in (cancelled, late):
+        assert (await call.read()).chunk.text == "x\n"
+    assert await open_at(pair) == before + 2
+    cancelled.cancel()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await late.read()
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    deadline = asyncio.get_running_loop().time() + 10
+    while await open_at(pair) != before:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def test_servers_of_a_machine_may_meet_at_a_socket(running: Any, tmp_path: Path) -> None:
+    """`advertise` is where the others call, whatever else is listened at."""
+    path = f"unix:{tmp_path / 'meet'}"
+    pair = Pair(running)
+    pair.changes |= {"listen": ("127.0.0.1:0", path), "advertise": path}
+    pair.keeper = await pair.start(0)
+    pair.changes |= {"listen": ("127.0.0.1:0",), "advertise": ""}
+    pair.other = await pair.start(1)
+    api = running.api(pair.other)
+    made = await pair.run(api)
+    pair.write(made, 0, b"x\n")
+    pair.end(made)
+    assert output(await read(api, made, follow=True), "main-0") == b"x\n"
+    store = await Metastore.open(
+        tmp_path / "third", database=running.databases.of(running.data_dir)
+    )
+    row = await store.attempt(made.uid, 1)
+    assert row is not None
+    record = await store.server(row.journal_server)
+    await store.close()
+    assert record is not None
+    assert record.address == path
+
+
+async def test_an_attempt_that_is_kept_elsewhere_hides_no_other(pair: Pair, refused: Any) -> None:
+    """The stream ends where output is missing; the others can be asked for by number."""
+    request = pair.at_keeper.request()
+    request.experiment.spec.retry_policy.max_retries = 1
+    made = (await pair.at_keeper.stub.CreateExperiment(request)).experiment
+    await pair.backend.observe(made.uid, "RUNNING")
+    pair.write(made, 0, b"first\n")
+    await pair.backend.observe(made.uid, "FAILED", exit_code=1)
+    await pair.backend.observe(made.uid, "RUNNING", attempt=2)
+    first = await read(pair.at_keeper, made, "/attempts/1", follow=True)
+    await pair.running.stop(pair.keeper)
+    pair.backend.backend.write((made.uid, 2), "main", 0, b"second\n")
+    await pair.backend.observe(made.uid, "SUCCEEDED", attempt=2)
+    await pair.at_other.until_state(made.name, "SUCCEEDED", timeout=20)
+    found = await read(pair.at_other, made, "/attempts/2", follow=True)
+    assert output(found, "main-0") == b"second\n"
+    failure = await refused(read(pair.at_other, made))
+    assert failure.reason == "LOGS_UNAVAILABLE"
+    assert f"attempt 1, is kept by the server on {socket.gethostname()}" in failure.message
+    await pair.start(0)
+    assert (await read(pair.at_other, made, "/attempts/1"))[:-1] == first[:-1]
+    assert output(await read(pair.at_other, made), "main-0") == b"first\nsecond\n"
+
+
+async def open_at(pair: Pair) -> int:
+    """How many calls the keeper is answering."""
+    count = 0
+    for data in await sockets_of(pair):
+        count += data.streams_started - data.streams_succeeded - data.streams_failed
     return count

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subgrpc.journal import STRIDE, JournalStore
+from subgrpc.journal import STRIDE, JournalStore, writer
 from subgrpc.journal.frames import join
 
 from .conftest import ERR, OUT, UID, output, put
@@ -99,3 +101,43 @@ def test_one_task_among_many_is_found_without_reading_the_rest(store: JournalSto
         reads += 1
     assert output(reader, task="rare-0") == b"first\nlast\n"
     assert reads < 8 < 200 * 65536 / STRIDE
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a-0", "b-0"]),
+            st.sampled_from([OUT, ERR]),
+            st.text("a\n€", min_size=1, max_size=12).map(str.encode),
+        ),
+        max_size=20,
+    ),
+    st.integers(0, 15),
+    st.sampled_from([64, 64 << 20]),
+)
+def test_where_a_tail_starts_each_stream_has_come_to_what_follows(
+    pieces: list[tuple[str, int, bytes]], lines: int, size: int
+) -> None:
+    """Also those of which nothing follows, and over any number of segments."""
+    before, writer.SEGMENT_SIZE = writer.SEGMENT_SIZE, size  # type: ignore[misc]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            store = JournalStore(Path(folder))
+            log = store.writer(UID, 1)
+            for task, stream, piece in pieces:
+                put(log, task, stream, piece)
+            reader = store.reader(UID, 1)
+            start = reader.tail(lines)
+            streams = reader.streams(start)
+            for task, stream in {piece[:2] for piece in pieces}:
+                whole = b"".join(each for *key, each in pieces if key == [task, stream])
+                rest = output(
+                    reader, position=start.position, skip=start.skip, task=task, stream=stream
+                )
+                come = streams[task, stream].end if (task, stream) in streams else 0
+                assert whole[come:] == rest
+            log.seal()  # what is made durable in the background is, before the folder goes
+            log.close()
+    finally:
+        writer.SEGMENT_SIZE = before  # type: ignore[misc]
