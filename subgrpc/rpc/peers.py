@@ -39,8 +39,9 @@ _PASSED_ON: Final = (NotFound, OutOfRange, InvalidArgument, DataLoss)
 """What another server answers to the client's own question."""
 _OPTIONS: Final = (
     # A server that hangs, or whose network swallows everything, is noticed.
-    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_time_ms", 12_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # else a minute, whatever the line above says
     # One that is back is found soon, and one that does not answer keeps nobody waiting.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 3_000),

@@ -428,6 +428,64 @@ async def test_an_attempt_that_is_kept_elsewhere_hides_no_other(pair: Pair, refu
     assert output(await read(pair.at_other, made), "main-0") == b"first\nsecond\n"
 
 
+class Network:
+    """What lies between two servers; `swallows` all packets while that is set."""
+
+    def __init__(self) -> None:
+        self.passes = asyncio.Event()
+        self.passes.set()
+        self.target = ("127.0.0.1", 0)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> str:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        return f"{host}:{port}"
+
+    def close(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection(*self.target)
+        for one, other in ((reader, there[1]), (there[0], writer)):
+            task = asyncio.create_task(self._pass(one, other))
+            self._tasks.add(task)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await self.passes.wait()
+            writer.write(data)
+        writer.close()
+
+
+async def test_a_network_that_swallows_everything_is_noticed(
+    running: Any, tmp_path: Path, refused: Any
+) -> None:
+    """Who follows is told within half a minute, and goes on once packets pass again."""
+    network = Network()
+    pair = Pair(running)
+    pair.changes |= {"advertise": await network.start()}
+    pair.keeper = await pair.start(0)
+    network.target = ("127.0.0.1", int(pair.keeper.addresses[0].rpartition(":")[2]))
+    pair.changes |= {"advertise": ""}
+    pair.other = await pair.start(1)
+    api = running.api(pair.other)
+    made = await pair.run(api)
+    pair.write(made, 0, b"one\n")
+    call = stream(api, made, follow=True)
+    token = (await call.read()).resume_token
+    network.passes.clear()
+    pair.write(made, 0, b"two\n")
+    assert (await refused(rest(call))).reason == "LOGS_UNAVAILABLE"
+    assert (await refused(read(api, made))).reason == "LOGS_UNAVAILABLE"
+    network.passes.set()
+    pair.end(made)
+    assert output(await followed(api, made, token), "main-0") == b"two\n"
+    network.close()
+
+
 async def open_at(pair: Pair) -> int:
     """How many calls the keeper is answering."""
     count = 0

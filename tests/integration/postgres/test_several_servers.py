@@ -182,23 +182,26 @@ def test_followers_go_on_when_the_server_that_keeps_the_output_is_gone(
         Follower(ports[1:], "x", follow=True, format=pb.LOG_FORMAT_TEXT),
         Follower(ports[1:], "x", follow=True, format=pb.LOG_FORMAT_BYTES, stream=1),
     ]
-    if number == signal.SIGKILL:  # one that was stopped keeps its clients' connections
-        made.append(Follower(ports, "x", follow=True, format=pb.LOG_FORMAT_BYTES))
+    # Of a server that is only stopped the connections stay: it goes on itself once it is woken up.
+    last = ports if number == signal.SIGKILL else ports[:1]
+    made.append(Follower(last, "x", follow=True, format=pb.LOG_FORMAT_BYTES))
     running: list[Future[Follower]] = [threads.submit(each.follow) for each in made]
     until(lambda: all(len(each.output[1]) > 30_000 for each in made), "all follow")
     servers.signal("a", number)
     until(lambda: servers.leads("b"), "the lease moves")
     (tmp_path / "go").touch()
     wanted = expected(20_000)
+    for each in running[:-1]:
+        each.result(timeout=100)
+    if number == signal.SIGSTOP:
+        servers.signal("a", signal.SIGCONT)
     for each in running:
         follower = each.result(timeout=100)
         assert follower.end == pb.EXPERIMENT_STATE_SUCCEEDED
         assert follower.output[1] == wanted[1]
         assert follower.output[2] == (b"" if follower.request.stream else wanted[2])
-    if number == signal.SIGSTOP:  # woken up, it knows that it leads no more, and asks the other
-        servers.signal("a", signal.SIGCONT)
-        again = Follower(ports[:1], "x", follow=True, format=pb.LOG_FORMAT_BYTES).follow()
-        assert again.output == wanted
+    again = Follower(last[-1:], "x", follow=True, format=pb.LOG_FORMAT_BYTES).follow()
+    assert again.output == wanted
 
 
 def test_output_stays_with_the_server_that_collected_it(servers: Servers) -> None:
