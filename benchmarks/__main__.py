@@ -12,7 +12,8 @@ import sys
 from benchmarks.report import Options, Skipped, keep, line, machine, title
 
 NAMES = (
-    *("calls", "acknowledgement", "moments", "burst", "follow", "watchers", "startup", "rows"),
+    *("calls", "acknowledgement", "moments", "burst", "follow", "watchers", "startup"),
+    *("adopt", "rows"),
 )
 
 
