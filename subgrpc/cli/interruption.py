@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -42,20 +46,38 @@ def follow(client: Client, experiment: Experiment, follower: Follower) -> Experi
 
 def _wants_to_cancel(experiment: Experiment) -> bool:
     click.echo(err=True)  # behind the terminal's ^C
+    name = short_name(experiment.name)
+    while True:
+        click.echo(f"{name} goes on if you detach. [D]etach or [c]ancel it? ", nl=False, err=True)
+        try:
+            line = _line()
+        except KeyboardInterrupt:  # a second Ctrl-C
+            click.echo(err=True)
+            raise
+        answer = line.strip().lower()
+        if not line:  # the end of the input
+            click.echo(err=True)
+            raise KeyboardInterrupt
+        if answer in ("", "d", "c"):
+            return answer == "c"
+        click.echo("Type d or c.", err=True)
+
+
+def _line() -> str:
+    """A line of the terminal; empty: its end. Ctrl-C ends the waiting whenever it comes.
+
+    `input` would miss one that comes in the moment before it begins to wait.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
-        answer = click.prompt(
-            f"{short_name(experiment.name)} goes on if you detach. [D]etach or [c]ancel it?",
-            type=click.Choice(["d", "c"], case_sensitive=False),
-            default="d",
-            show_choices=False,
-            show_default=False,
-            prompt_suffix=" ",
-            err=True,
-        )
-    except click.Abort as abort:  # a second Ctrl-C, or the end of the input
-        click.echo(err=True)
-        raise KeyboardInterrupt from abort
-    return str(answer) == "c"
+        select.select([sys.stdin, read], [], [])
+        return sys.stdin.readline()
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(read)
+        os.close(write)
 
 
 def _say_how_to_go_on(experiment: Experiment) -> None:

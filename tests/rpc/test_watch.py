@@ -245,7 +245,9 @@ async def read_all(watch: Any) -> list[pb.WatchExperimentsResponse]:
 async def test_until_terminal_ends_with_the_last_change(api: Any, finish: Any) -> None:
     made = [await api.create(kind="x") for _ in range(2)]
     other = await api.create()
-    watch = api.watch(filter="labels.kind = x", until_terminal=True)
+    watch = aiter(api.watch(filter="labels.kind = x", until_terminal=True))
+    for _ in range(3):  # both, and that this was all: what comes now are changes
+        await asyncio.wait_for(anext(watch), 10)
     frames = asyncio.ensure_future(read_all(watch))
     for each in made:
         await finish(each.uid)
