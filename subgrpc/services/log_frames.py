@@ -117,7 +117,10 @@ class FrameBuilder:
                 found.extend(self._texts(run, at))
             elif run.kind == DATA:
                 size = run.size - len(run.carry)
-                behind = at(run, run.end, 0, run.offset + size)
+                if reached is None:  # what most frames are, so without a call
+                    behind = _TOKEN.pack(at.attempt, batch.base + run.end, 0)
+                else:
+                    behind = at(run, run.end, 0, run.offset + size)
                 found.append(self._chunk(at, run, run.offset, _DATA, run.parts, size, behind))
         if batch.next == cursor.position:
             return found, cursor
