@@ -23,7 +23,11 @@ _RECONNECT = [
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
 # A connection that died without a word (a laptop that slept, a firewall) is noticed.
-_KEEPALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000)]
+_KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # else a minute, whatever the line above says
+]
 # Every mutation carries a request id, so that a second try is harmless.
 _RETRIES = {
     "methodConfig": [
