@@ -22,11 +22,20 @@ _RECONNECT = [
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
-# A connection that died without a word (a laptop that slept, a firewall) is noticed.
-_KEEPALIVE = [
+# A connection that died without a word (a laptop that slept, a firewall) is noticed: by streams
+# within 40 seconds.
+_STREAMS_KEEPALIVE = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),  # else a minute, whatever the line above says
+]
+# By calls so early that they are tried again before they time out: else each of them would, until
+# the kernel gives up. They need no probes of the bandwidth, which wait behind large answers.
+_UNARY_KEEPALIVE = [
+    ("grpc.keepalive_time_ms", 12_000),
+    ("grpc.keepalive_timeout_ms", 8_000),
+    ("grpc.http2.ping_timeout_ms", 8_000),
+    ("grpc.http2.bdp_probe", 0),
 ]
 # Every mutation carries a request id, so that a second try is harmless.
 _RETRIES = {
@@ -160,8 +169,8 @@ def _options(*, streams: bool) -> list[tuple[str, Any]]:
         ("grpc.enable_retries", 0 if streams else 1),
     ]
     if streams:
-        return [*options, *_KEEPALIVE]
-    return [*options, ("grpc.service_config", json.dumps(_RETRIES))]
+        return [*options, *_STREAMS_KEEPALIVE]
+    return [*options, *_UNARY_KEEPALIVE, ("grpc.service_config", json.dumps(_RETRIES))]
 
 
 def check_address(address: str) -> None:

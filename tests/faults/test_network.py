@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from tests.integration.postgres.conftest import Toxiproxy, Way, toxiproxy
 
 __all__ = ["toxiproxy"]
 
-NOTICED = 60.0
+NOTICED = 40.0
 """Seconds within which a stream notices that its connection died without a word: docs/sdk.md."""
 LINES = 4000
 
@@ -132,14 +133,17 @@ def all_at_once(own: Cli, road: Road) -> list[subprocess.Popen[bytes]]:
     command = printing(LINES, 0.05)
     run = own.start("run", "-q", "--name", "talker", "--", *command, env=road.env)
     own.reaches("talker", "RUNNING")
+    waiter = own.start("wait", "talker", env=road.env)
     clients = [
+        run,
         own.start("logs", "-f", "talker", env=road.env),
         own.start("watch", "talker", "-o", "json", env=road.env),
-        own.start("wait", "talker", env=road.env),
+        waiter,
     ]
-    for client in clients[:2]:
-        assert client.stdout is not None
-    return [run, *clients]
+    # A first contact that fails is an error; whoever was connected goes on.
+    for client in clients[:3]:
+        assert select.select([client.stdout], [], [], 30)[0], client.args
+    return clients
 
 
 def finish(own: Cli, clients: list[subprocess.Popen[bytes]], seconds: float) -> bytes:
@@ -193,7 +197,7 @@ def test_a_thin_network_holds_up_nobody_else(own: Cli, road: Road) -> None:
     finish(own, clients, 15)
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(120)
 def test_a_black_hole_is_noticed_and_left(own: Cli, road: Road) -> None:
     """Nothing comes through and nobody is told: streams notice it, and calls end in time.
 
@@ -209,14 +213,14 @@ def test_a_black_hole_is_noticed_and_left(own: Cli, road: Road) -> None:
             client.create_experiment(spec(), experiment_id="swallowed", request_id="swallowed")
         assert time.monotonic() - began < NOTICED
         until(lambda: own.state("talker") == "SUCCEEDED", "it does not wait for its readers", 25)
-        follower = clients[1].stderr
-        assert follower is not None
-        heard = ThreadPoolExecutor(1).submit(follower.readline)
+        # Of those that do not wait for whoever reads their output.
+        watcher = clients[2].stderr
+        assert watcher is not None
+        heard = ThreadPoolExecutor(1).submit(watcher.readline)
         assert b"trying again" in heard.result(NOTICED + 10 - (time.monotonic() - began))
         road.heal()
-        until(lambda: create_all(road.address, ["swallowed"], 20) != [], "acknowledged")
-        again = client.create_experiment(spec(), experiment_id="swallowed", request_id="swallowed")
-        assert again.name.endswith("/swallowed")
+    first = create_all(road.address, ["swallowed"], 20)
+    assert create_all(road.address, ["swallowed"], 20) == first
     finish(own, clients, 20)
     assert [*etags(own, 'experiment_id != "talker"')] == ["swallowed"]
 
