@@ -23,11 +23,12 @@ _RECONNECT = [
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
 # A connection that died without a word (a laptop that slept, a firewall) is noticed: by streams
-# within 40 seconds.
+# within a minute.
 _STREAMS_KEEPALIVE = [
     ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 10_000),  # else a minute, whatever the line above says
+    # On a thin line the answer stands behind what is being sent.
+    ("grpc.keepalive_timeout_ms", 30_000),
+    ("grpc.http2.ping_timeout_ms", 30_000),  # else a minute, whatever the line above says
 ]
 # By calls so early that they are tried again before they time out: else each of them would, until
 # the kernel gives up. They need no probes of the bandwidth, which wait behind large answers.

@@ -250,8 +250,9 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.enable_channelz", 1),
         # Streams may be silent for long: pings find callers that are gone, and callers may ping.
         ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.ping_timeout_ms", 10_000),
+        # On a thin line the answer stands behind what is being sent.
+        ("grpc.keepalive_timeout_ms", 30_000),
+        ("grpc.http2.ping_timeout_ms", 30_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

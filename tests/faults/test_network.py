@@ -22,7 +22,7 @@ from tests.integration.postgres.conftest import Toxiproxy, Way, toxiproxy
 
 __all__ = ["toxiproxy"]
 
-NOTICED = 40.0
+NOTICED = 60.0
 """Seconds within which a stream notices that its connection died without a word: docs/sdk.md."""
 LINES = 4000
 
