@@ -9,7 +9,7 @@ PYTHONS := 3.10 3.11 3.12 3.13
 # Which real engines `make test-integration` tests: folders of tests/integration.
 DRIVERS ?= $(notdir $(patsubst %/,%,$(wildcard tests/integration/*/)))
 # How many test processes; more arguments for pytest.
-WORKERS ?= 2
+WORKERS ?= 4
 ARGS ?=
 
 BIN := .venv/bin
