@@ -74,12 +74,15 @@ class _Pair:
         return figure
 
     def _burst(self, figure: Figure, count: int) -> list[str]:
-        """Returns a job of each side."""
-        jobs = []
+        """Returns a job of each side; what failed is no job done."""
+        jobs, notes = [], []
         for side, values in self._both(figure):
-            seconds, job = side.ask("burst", count)
-            values.append(count / seconds)
+            seconds, job, failed = side.ask("burst", count)
+            values.append((count - failed) / seconds)
             jobs.append(job)
+            if failed:
+                notes.append(f"{failed} of {side.title}'s failed")
+        figure.note = ", ".join(notes)
         return jobs
 
     def _reads(self, known: list[str], count: int, options: Options) -> Iterator[Figure]:

@@ -43,6 +43,11 @@ class Session:
         self._kept: list[int] = []
         self._start()
 
+    @property
+    def title(self) -> str:
+        """The peer's name, for people."""
+        return self._peer.title
+
     def ask(self, method: str, *arguments: object) -> Any:
         """Has the client do something (`Loops`).
 

@@ -36,12 +36,8 @@ class Client(abc.ABC):
         """Submits a job that does nothing, or writes the time, in ns, to a file."""
 
     @abc.abstractmethod
-    def wait(self, jobs: Sequence[str]) -> None:
-        """Returns when all jobs have succeeded.
-
-        Raises:
-            RuntimeError: one did not.
-        """
+    def wait(self, jobs: Sequence[str]) -> int:
+        """Returns when all jobs have ended: how many of them did not succeed."""
 
     @abc.abstractmethod
     def read(self, job: str) -> object:
@@ -97,17 +93,19 @@ class Loops:
         begin = time.time_ns()
         job = self._client.submit(target)
         acknowledged = time.time_ns()
-        self._client.wait([job])
+        failed = self._client.wait([job])
         known = time.time_ns()
+        if failed:
+            raise RuntimeError(f"{job} did not succeed")
         ran = int(target.read_text())
         return [(acknowledged - begin) / 1e6, (ran - begin) / 1e6, (known - ran) / 1e6]
 
-    def burst(self, count: int) -> tuple[float, str]:
-        """Seconds until so many jobs, submitted one after the other, succeeded; one of them."""
+    def burst(self, count: int) -> tuple[float, str, int]:
+        """Seconds until so many jobs, submitted one by one, ended; one of them; how many failed."""
         begin = time.monotonic()
         jobs = [self._client.submit(None) for _ in range(count)]
-        self._client.wait(jobs)
-        return time.monotonic() - begin, jobs[0]
+        failed = self._client.wait(jobs)
+        return time.monotonic() - begin, jobs[0], failed
 
     def create(self) -> float:
         """Milliseconds until a record is acknowledged."""

@@ -47,11 +47,10 @@ class Peer(Client):
         self._running[run.run_id] = run
         return str(run.run_id)
 
-    def wait(self, jobs: Sequence[str]) -> None:
+    def wait(self, jobs: Sequence[str]) -> int:
         for job in jobs:
             self._running.pop(job).wait()
-            if (status := self._client.get_run(job).info.status) != "FINISHED":
-                raise RuntimeError(f"{job}: {status}")
+        return sum(self._client.get_run(job).info.status != "FINISHED" for job in jobs)
 
     def read(self, job: str) -> object:
         return self._client.get_run(job)

@@ -33,27 +33,25 @@ class Peer(Client):
     def submit(self, target: Path | None) -> str:
         return str(self._client.submit_job(entrypoint=command(target)))
 
-    def wait(self, jobs: Sequence[str]) -> None:
+    def wait(self, jobs: Sequence[str]) -> int:
         if len(jobs) == 1:
-            asyncio.run(self._follow(jobs[0]))
-        else:
-            self._poll(set(jobs))
+            return asyncio.run(self._follow(jobs[0]))
+        return self._poll(set(jobs))
 
-    async def _follow(self, job: str) -> None:
+    async def _follow(self, job: str) -> int:
         async for _ in self._client.tail_job_logs(job):
             pass
-        status = self._client.get_job_status(job)
-        if status != JobStatus.SUCCEEDED:
-            raise RuntimeError(f"{job}: {status}")
+        return int(self._client.get_job_status(job) != JobStatus.SUCCEEDED)
 
-    def _poll(self, left: set[str]) -> None:
+    def _poll(self, left: set[str]) -> int:
+        failed = 0
         while left:
             time.sleep(POLL)
             for job in self._client.list_jobs():
-                if job.status in (JobStatus.FAILED, JobStatus.STOPPED):
-                    raise RuntimeError(f"{job.submission_id}: {job.status}: {job.message}")
-                if job.status == JobStatus.SUCCEEDED:
+                if job.submission_id in left and job.status.is_terminal():
                     left.discard(job.submission_id)
+                    failed += job.status != JobStatus.SUCCEEDED
+        return failed
 
     def read(self, job: str) -> object:
         return self._client.get_job_info(job)

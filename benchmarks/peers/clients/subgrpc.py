@@ -24,11 +24,8 @@ class Peer(Client):
     def submit(self, target: Path | None) -> str:
         return self._experiments.create(self._command(target)).id
 
-    def wait(self, jobs: Sequence[str]) -> None:
-        for job in jobs:
-            experiment = self._experiments.wait(job)
-            if not experiment.succeeded:
-                raise RuntimeError(f"{job}: {experiment.state}: {experiment.message}")
+    def wait(self, jobs: Sequence[str]) -> int:
+        return sum(not self._experiments.wait(job).succeeded for job in jobs)
 
     def read(self, job: str) -> object:
         return self._experiments.get(job)
