@@ -50,7 +50,7 @@ pytest: compiled ## Runs the quick tests only; ARGS='-k name' goes to pytest.
 		--ignore=tests/faults $(ARGS)
 
 test-faults: compiled ## Stops, starves and cuts off servers, tasks and connections (4 minutes).
-	@tests/faults/run -n $(WORKERS) $(ARGS)
+	@tests/faults/run -n 2 $(ARGS)
 
 test-integration: compiled ## Runs the tests with foreign clients and real engines (DRIVERS='docker postgres').
 	@for driver in $(DRIVERS); do \
@@ -58,7 +58,7 @@ test-integration: compiled ## Runs the tests with foreign clients and real engin
 	done
 	@echo 'foreign clients: grpcurl, a Go client; real engines: $(DRIVERS)'
 	$(BIN)/pytest -rs tests/interop $(patsubst %,tests/integration/%,$(filter-out postgres,$(DRIVERS))) $(ARGS)
-	$(if $(filter postgres,$(DRIVERS)),WORKERS=$(WORKERS) tests/integration/postgres/run \
+	$(if $(filter postgres,$(DRIVERS)),WORKERS=2 tests/integration/postgres/run \
 		$(if $(filter file,$(origin DRIVERS)),--where-possible) $(ARGS))
 
 test-matrix: $(READY) ## Runs the quick tests on every installed Python of 3.10 to 3.13.
