@@ -152,21 +152,22 @@ class ClusterController:
     async def _stand(self, fence: Fence | None) -> None:
         """Leads whenever no other server does; where none can, until the lease is lost."""
         while True:
-            fence = fence or await self._leadership.acquire(self._wait)
             pause = 0.0
             try:
+                fence = fence or await self._leadership.acquire(self._wait)
                 self._leads = True
                 await first_failure([self._leadership.keep(fence), self._lead(fence)], PATIENT)
             except Aborted as error:
                 _log.error("cluster.lease_lost", cluster=self.name, error=error.message)
+                if not self._parts.store.shared:
+                    return
             except Unavailable as error:
                 _log.warning("cluster.gives_way", cluster=self.name, error=error.message)
                 pause = 2 * self._parts.lease_length
             finally:
                 self._leads = False
-                await self._release(fence)
-            if not self._parts.store.shared:
-                return
+                if fence is not None:
+                    await self._release(fence)
             fence = None
             self._queue.close()
             self._queue = WorkQueue()
