@@ -5,34 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from subgrpc.cli import defaults, exitcodes, output
-from subgrpc.cli.datafolder import DataFolder
+from subgrpc.cli import exitcodes, output
+from subgrpc.cli.datafolder import data_dir_option
 from subgrpc.cli.options import database_option
 
 if TYPE_CHECKING:
     from subgrpc.admin.check import Report
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-def _data_dir(function: F) -> F:
-    option = click.option(
-        "--data-dir",
-        type=DataFolder(),
-        default=defaults.data_dir,
-        envvar="SUBGRPC_DATA_DIR",
-        show_envvar=True,
-        metavar="FOLDER",
-        help="The server's data folder.  [default: ~/.local/share/subgrpc]",
-    )
-    return option(function)
-
+_data_dir = data_dir_option("The server's data folder.")
 
 _CODES = "Exit codes: 0 done, 1 could not be done, 2 wrong usage."
 

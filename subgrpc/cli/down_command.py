@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from subgrpc.cli import defaults, exitcodes, output, serverfile
-from subgrpc.cli.datafolder import DataFolder
+from subgrpc.cli import exitcodes, output, serverfile
+from subgrpc.cli.datafolder import data_dir_option
 from subgrpc.cli.examples import examples
 from subgrpc.cli.options import output_option
 from subgrpc.cli.times import SPAN
@@ -20,15 +20,7 @@ from subgrpc.errors import Unavailable
 @click.command(
     "down", epilog=examples("subgrpc down", "subgrpc down --data-dir /srv/subgrpc --timeout 1m")
 )
-@click.option(
-    "--data-dir",
-    type=DataFolder(),
-    default=defaults.data_dir,
-    envvar="SUBGRPC_DATA_DIR",
-    show_envvar=True,
-    metavar="FOLDER",
-    help="The folder of the server to stop.  [default: ~/.local/share/subgrpc]",
-)
+@data_dir_option("The folder of the server to stop.")
 @click.option(
     "--timeout",
     type=SPAN,

@@ -12,7 +12,7 @@ import click
 
 from subgrpc import __version__
 from subgrpc.cli import defaults, detached, exitcodes, output, serverfile
-from subgrpc.cli.datafolder import DataFolder
+from subgrpc.cli.datafolder import data_dir_option
 from subgrpc.cli.examples import examples
 from subgrpc.cli.options import database_option, output_option
 from subgrpc.errors import SubgrpcError
@@ -38,15 +38,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     help="HOST:PORT (port 0: a free one) or unix:PATH; repeatable.  "
     f"[default: {defaults.DEFAULT_ADDRESS}]",
 )
-@click.option(
-    "--data-dir",
-    type=DataFolder(),
-    default=defaults.data_dir,
-    envvar="SUBGRPC_DATA_DIR",
-    show_envvar=True,
-    metavar="FOLDER",
-    help="Where everything is kept.  [default: ~/.local/share/subgrpc]",
-)
+@data_dir_option("Where everything is kept.")
 @database_option
 @click.option(
     "--advertise",
