@@ -25,6 +25,7 @@ from collections.abc import Mapping
 
 import pluggy
 
+from subgrpc.artifacts import ArtifactStore
 from subgrpc.driver import Driver
 from subgrpc.errors import FailedPrecondition, InvalidArgument
 
@@ -41,6 +42,11 @@ class Hooks:
     @hookspec
     def subgrpc_register_drivers(self) -> Mapping[str, type[Driver]]:
         """Returns driver classes by name; the name is also that of the entry point."""
+        raise AssertionError("a specification is never called")
+
+    @hookspec
+    def subgrpc_register_artifact_stores(self) -> Mapping[str, type[ArtifactStore]]:
+        """Returns store classes by URL scheme; the scheme is also the name of the entry point."""
         raise AssertionError("a specification is never called")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,10 @@ settings.register_profile("subgrpc", deadline=None, print_blob=True)
 # HYPOTHESIS_PROFILE=long: for an evening, and other examples each time.
 settings.register_profile("long", settings.get_profile("subgrpc"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "subgrpc"))
+
+# A shell's background job starts with Ctrl-C ignored, and so would everything that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 KINDS = ("sqlite", "postgres")
 
