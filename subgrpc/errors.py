@@ -112,9 +112,14 @@ class RetryableError(SubgrpcError):
     """What may work later: `retry_after` seconds from now, where that is known."""
 
     def __init__(
-        self, message: str, *, reason: str | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        retry_after: float | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message, reason=reason)
+        super().__init__(message, reason=reason, metadata=metadata)
         self.retry_after = retry_after
 
 

@@ -9,12 +9,18 @@ from a bounded pool of threads. Every method may be called again after a crash o
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, NamedTuple
+
+from subgrpc.artifacts.failures import damaged
+from subgrpc.names import new_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +74,14 @@ class ArtifactStore(ABC):
     """A place that keeps objects.
 
     Keys are made by subgrpc: segments of `[a-z0-9.-]` joined by `/`, at most 200 characters, none
-    of which starts with a dot. A key is never used for two contents.
+    of which starts with a dot (else `InvalidArgument` OBJECT_KEY_INVALID). A key is never used for
+    two contents, and none is the folder of another.
 
     Errors that every method may raise, each with the store's name and what to do about it:
     `Unavailable` STORE_UNAVAILABLE, with `retry_after`, while the store cannot be reached or does
     not answer in time (never `NotFound` then); `FailedPrecondition` STORE_ACCESS_DENIED for wrong
     credentials or missing permission, STORE_MISCONFIGURED for a bucket or folder that is not there;
-    `ResourceExhausted` STORE_FULL. No call waits for ever.
+    `ResourceExhausted` STORE_FULL. No call waits for ever. `subgrpc.artifacts.failures` makes them.
     """
 
     scheme: ClassVar[str]
@@ -90,7 +97,7 @@ class ArtifactStore(ABC):
         """Makes a store; touches nothing yet.
 
         Raises:
-            InvalidArgument: the URL or an option is wrong.
+            InvalidArgument: STORE_INVALID: the URL or an option is wrong.
         """
 
     @property
@@ -98,9 +105,19 @@ class ArtifactStore(ABC):
     def name(self) -> str:
         """The store's name, as it was configured."""
 
-    @abstractmethod
     def check(self) -> None:
         """Writes, reads and deletes a small object: raises what is wrong with the store."""
+        key, data = f"check/{new_uid()}", os.urandom(1000)
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "check")
+            source.write_bytes(data)
+            self.put(key, source, len(data), hashlib.sha256(data).digest())
+        try:
+            found = self.stat(key)
+            if b"".join(self.get(key)) != data or found is None or found.size != len(data):
+                raise damaged(self.name, key, "it is not what was put a moment ago")
+        finally:
+            self.delete(key)
 
     @abstractmethod
     def put(self, key: str, source: Path, size: int, sha256: bytes, *, take: bool = False) -> None:
@@ -115,23 +132,30 @@ class ArtifactStore(ABC):
             size: its size in bytes.
             sha256: the digest of its content. What the store says that it keeps is compared with
                 size and, where it can tell, digest.
-            take: the store may move the file away instead of copying it.
+            take: the store may move the file away instead of copying it. It may then believe the
+                digest: the caller has just computed it.
 
         Raises:
-            InvalidArgument: the file's size or, as far as the store can tell, digest is another.
-            DataLoss: what the store says that it keeps is not what was sent. It was removed.
+            InvalidArgument: OBJECT_MISMATCH: the file's size or digest is another.
+            AlreadyExists: OBJECT_EXISTS: there is an object of that key and another size.
+            DataLoss: OBJECT_DAMAGED: what the store says that it keeps is not what was sent. It was
+                removed.
         """
 
     @abstractmethod
-    def get(self, key: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+    def get(
+        self, key: str, offset: int = 0, length: int | None = None
+    ) -> Generator[bytes, None, None]:
         """Yields an object's bytes from an offset, in pieces of at most 1 MiB.
 
         All that is asked for and there is comes, or an error: never silently less. A range that
         goes beyond the end is cut off there. A connection that breaks is taken up again where it
         broke. Closing the generator early ends the transfer.
 
-        Raises:
+        Raises (when the first piece is asked for):
             NotFound: OBJECT_NOT_FOUND: there is no such object.
+            InvalidArgument: OUT_OF_RANGE: offset or length are negative.
+            DataLoss: OBJECT_DAMAGED: there is less than the object's size.
         """
 
     @abstractmethod

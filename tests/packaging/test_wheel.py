@@ -87,6 +87,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(wheel: Path) -> None:
     assert facts["Description-Content-Type"] == "text/markdown"
     assert "subgrpc = subgrpc.cli.entry:main" in points
     assert "local = subgrpc.driver.local.plugin" in points
+    assert "file = subgrpc.artifacts.plugin" in points
 
 
 def test_alone_it_is_the_sdk_and_the_driver_contract(wheel: Path, tmp_path: Path) -> None:

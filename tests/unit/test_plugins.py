@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from subgrpc.artifacts import StoreSettings
 from subgrpc.errors import FailedPrecondition, InvalidArgument
-from subgrpc.plugins import PluginManager, hookimpl
+from subgrpc.plugins import PluginManager, hookimpl, open_store
 from subgrpc.testing.fake import FakeBackend, FakeDriver
 
 
@@ -40,6 +41,41 @@ def test_registered_by_hand() -> None:
     manager.register(FakeBackend().plugin())
     assert issubclass(manager.driver("fake"), FakeDriver)
     assert "fake" in manager.installed()
+
+
+def test_the_file_store_is_a_plugin() -> None:
+    """A store is found by the scheme of its URLs, through its entry point, as a third party's."""
+    assert PluginManager().store("file").scheme == "file"
+    assert "file" in PluginManager().installed()
+
+
+def test_unknown_store() -> None:
+    """A scheme that no plugin has is refused with what there is, and where more is to be had."""
+    with pytest.raises(InvalidArgument, match=r"'ftp' URLs; .*file.*subgrpc-storage") as refused:
+        open_store(StoreSettings("far", "ftp://host/path"), PluginManager())
+    assert refused.value.reason == "STORE_UNKNOWN"
+    with pytest.raises(InvalidArgument, match=r"'far'.*'/path' is no URL"):
+        open_store(StoreSettings("far", "/path"), PluginManager())
+
+
+def test_a_driver_is_no_store() -> None:
+    """A plugin of that name is there, and has something else."""
+    with pytest.raises(FailedPrecondition, match="'local' is installed but registers no artifact"):
+        PluginManager().store("local")
+    with pytest.raises(FailedPrecondition, match="'file' is installed but registers no driver"):
+        PluginManager().driver("file")
+
+
+def test_what_is_no_store_is_refused() -> None:
+    """A plugin that registers something else is named."""
+
+    class Wrong:
+        @hookimpl
+        def subgrpc_register_artifact_stores(self) -> dict[str, object]:
+            return {"wrong": FakeDriver}
+
+    with pytest.raises(FailedPrecondition, match=r"'wrong'.*\.ArtifactStore"):
+        PluginManager().register(Wrong())
 
 
 def test_what_is_no_driver_is_refused() -> None:
@@ -79,7 +115,8 @@ def test_only_what_is_asked_for_is_imported() -> None:
     """The manager alone loads neither a driver nor gRPC."""
     code = (
         "import sys; from subgrpc.plugins import PluginManager; PluginManager().installed()\n"
-        "print(sorted(sys.modules.keys() & {'grpc', 'asyncinotify', 'subgrpc.driver.local'}))"
+        "print(sorted(sys.modules.keys() & {'grpc', 'asyncinotify', 'subgrpc.driver.local', "
+        "'subgrpc.artifacts.filestore'}))"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
