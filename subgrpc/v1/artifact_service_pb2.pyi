@@ -108,8 +108,10 @@ class Artifact(_message.Message):
     """The sum of its files' sizes."""
     digest: _builtins.str
     """Of a READY artifact: SHA-256 of, for each file in order,
-    "SHA256 MODE SIZE PATH" and a NUL byte, with the mode in octal and the
-    size in decimal digits. Artifacts with the same files have the same.
+    "SHA256 MODE SIZE PATH" and a NUL byte, with the mode in octal (644 where
+    none was given) and the size in decimal digits. Of a link MODE is 120000,
+    SIZE 0, and SHA256 that of its target's UTF-8 bytes. Artifacts with the
+    same files have the same.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -225,7 +227,7 @@ class ArtifactFile(_message.Message):
     """Unix permission bits, 0o644 or 0o755 for most; 0: 0o644."""
     link_target: _builtins.str
     """A symbolic link: where to, relative and within the artifact. Such a file
-    has no content.
+    has no content: size, digest, chunks and mode are unset.
     """
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chunk]:
