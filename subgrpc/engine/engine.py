@@ -12,7 +12,7 @@ from subgrpc.engine.cluster import ClusterController, Parts
 from subgrpc.engine.settings import EngineSettings
 from subgrpc.errors import FieldViolation, InvalidArgument, Unavailable
 from subgrpc.journal import JournalStore
-from subgrpc.metastore import Change, Metastore, Transaction
+from subgrpc.metastore import EXPERIMENTS, Change, Metastore, Transaction
 from subgrpc.plugins import PluginManager
 from subgrpc.secrets import FileSecrets
 from subgrpc.v1.cluster_service_pb2 import Cluster
@@ -112,6 +112,8 @@ class Engine:
     def _changed_elsewhere(self, changes: Sequence[Change]) -> None:
         """Another server has changed experiments: those of clusters that are led here are woken."""
         for change in changes:
+            if change.kind != EXPERIMENTS.name:
+                continue
             if change.after is not None:
                 experiment = Experiment.FromString(change.after)
                 self.wake(experiment.uid, experiment.cluster)

@@ -9,18 +9,21 @@ What callers should know:
   makes no change; `Transaction.revision` is then given to the next one.
 - A mutation must let AlreadyExists of an insert pass through: what it did is undone as a whole.
 - Cluster names are taken with or without `clusters/` and kept with it, in attempts too.
-- `Metastore.snapshot` gives its revision and items to be iterated, by uid, with `async for`.
+- `Metastore.snapshot` gives its revision and items to be iterated, by kind and uid, with
+  `async for`.
 - `Metastore.changes_after` raises OutOfRange by itself where changes are no longer kept.
 """
 
 from __future__ import annotations
 
 from subgrpc.metastore.feed import ChangeFeed
+from subgrpc.metastore.kinds import EXPERIMENTS, Kind
 from subgrpc.metastore.records import (
     AttemptRow,
     Change,
     Fence,
     Identity,
+    Item,
     Key,
     Lease,
     ListPage,
@@ -33,12 +36,15 @@ from subgrpc.metastore.store import Metastore
 from subgrpc.metastore.transaction import Transaction
 
 __all__ = [
+    "EXPERIMENTS",
     "AttemptRow",
     "Change",
     "ChangeFeed",
     "Fence",
     "Identity",
+    "Item",
     "Key",
+    "Kind",
     "Lease",
     "ListPage",
     "Metastore",

@@ -169,15 +169,15 @@ class Audit:
         """What the last change that is kept made of each experiment."""
         experiment, change = table("experiment").c, table("change").c
         rows = self._rows(
-            select(change.experiment_uid, change.after)
+            select(change.uid, change.after)
             .where(
                 experiment.uid.in_(uids),
                 change.revision == experiment.revision,
-                change.experiment_uid == experiment.uid,
+                change.uid == experiment.uid,
             )
             .order_by(change.ordinal)
         )
-        return {row.experiment_uid: row.after for row in rows}
+        return {row.uid: row.after for row in rows}
 
 
 class _Look:

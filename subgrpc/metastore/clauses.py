@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, and_, exists, literal_column, not_, or_
 
 from subgrpc.filters import And, Comparison, Has, Node, Not, Or
+from subgrpc.metastore.kinds import Kind, Related
 from subgrpc.metastore.tables import table
 
 Clause = ColumnElement[bool]
 Leaf = Comparison | Has
 
-_experiment, _label, _task = table("experiment"), table("label"), table("task")
+_task = table("task")
 _TASK_COLUMNS = {"state": "state", "role": "role", "index": "number", "reason": "reason"}
 _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq,
@@ -25,18 +26,18 @@ _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def judged(node: Node) -> Clause:
-    """A condition on experiments in a form that no index serves: it is judged row by row.
+def judged(kind: Kind, node: Node) -> Clause:
+    """A condition on resources in a form that no index serves: it is judged row by row.
 
     Otherwise a planner could leave the order of the list to follow the condition's index, and
     sort all that it finds.
     """
-    return _translated(node, _judged_leaf)
+    return _translated(node, lambda leaf: _judged_leaf(kind, leaf))
 
 
-def served(node: Comparison, column: ColumnElement[Any] | None = None) -> Clause:
-    """A comparison of an experiment's column (or `column` in its place) that an index serves."""
-    return _compared(_experiment.c[node.field] if column is None else column, node)
+def served(kind: Kind, node: Comparison, column: ColumnElement[Any] | None = None) -> Clause:
+    """A comparison of a resource's column (or `column` in its place) that an index serves."""
+    return _compared(kind, kind.column(node.field) if column is None else column, node)
 
 
 def of_task(node: Node) -> Clause:
@@ -54,29 +55,33 @@ def _translated(node: Node, leaf: Callable[[Leaf], Clause]) -> Clause:
     return leaf(node)
 
 
-def _judged_leaf(node: Leaf) -> Clause:
-    if isinstance(node, Has) or node.key:
-        return _has_label(node)
-    column = _experiment.c[node.field]
+def _judged_leaf(kind: Kind, node: Leaf) -> Clause:
+    related = kind.related.get(node.field)
+    if related is not None:
+        return _has(kind, related, node)
+    assert isinstance(node, Comparison), "a field without keys is there"
+    column = kind.column(node.field)
     if isinstance(column.type, Integer):
-        return _compared(column + literal_column("0"), node)
-    return _compared(column.concat(literal_column("''")), node)
+        return _compared(kind, column + literal_column("0"), node)
+    return _compared(kind, column.concat(literal_column("''")), node)
 
 
-def _has_label(node: Leaf) -> Clause:
-    it = _label.c
-    conditions = [it.experiment_uid == _experiment.c.uid, it.key == node.key]
+def _has(kind: Kind, related: Related, node: Leaf) -> Clause:
+    conditions = [related.on]
+    if related.key is not None:
+        conditions.append(related.key == node.key)
     if isinstance(node, Comparison):
-        conditions.append(_compared(it.value, node))
-    return exists(literal_column("1")).where(*conditions).correlate(_experiment)
+        conditions.append(_COMPARE[node.op](related.value, node.value))
+    return exists(literal_column("1")).where(*conditions).correlate(kind.table)
 
 
 def _task_leaf(node: Leaf) -> Clause:
     assert isinstance(node, Comparison), "tasks have no labels"
-    return _compared(_task.c[_TASK_COLUMNS[node.field]], node)
+    found: Clause = _COMPARE[node.op](_task.c[_TASK_COLUMNS[node.field]], node.value)
+    return found
 
 
-def _compared(column: ColumnElement[Any], node: Comparison) -> Clause:
-    """The comparison; an end_time that is not there yet is 0, and matches none."""
+def _compared(kind: Kind, column: ColumnElement[Any], node: Comparison) -> Clause:
+    """The comparison; what is not there yet is 0, and matches none."""
     found: Clause = _COMPARE[node.op](column, node.value)
-    return and_(column > literal_column("0"), found) if node.field == "end_time" else found
+    return and_(column > literal_column("0"), found) if node.field in kind.unset else found

@@ -7,12 +7,12 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from subgrpc.errors import OutOfRange
-from subgrpc.filters import EXPERIMENT_FIELDS, Filter, OrderBy
+from subgrpc.filters import Filter, OrderBy
 from subgrpc.metastore.database import ReadDatabase, Row
+from subgrpc.metastore.kinds import Kind
 from subgrpc.metastore.queries import Queries, Query
 from subgrpc.metastore.records import Change, Key, ListPage
 from subgrpc.metastore.statements import Statements
-from subgrpc.v1.experiment_service_pb2 import Experiment
 
 PAGE_BYTES = 3 << 20
 """A page ends when its items come to this."""
@@ -44,21 +44,29 @@ class Listing:
         self._statements = statements
         self._queries = queries
 
-    async def experiments(
-        self, team: str, given: Filter | None, order: OrderBy, after: Key | None, limit: int
+    async def resources(
+        self,
+        kind: Kind,
+        scope: Mapping[str, str],
+        given: Filter | None,
+        order: OrderBy,
+        after: Key | None,
+        limit: int,
     ) -> ListPage:
-        """A page of a team's experiments: see `Metastore.list_experiments`."""
-        plan = self._queries.experiments(given, order, resumed=after is not None, wide=False)
-        parameters = {"team": team, "limit": limit + 1, **numbered("a", after)}
+        """A page of the resources of a kind: see `Metastore.list_experiments`."""
+        plan = self._queries.resources(
+            kind, given, order, resumed=after is not None, scope=tuple(scope)
+        )
+        parameters = {**scope, "limit": limit + 1, **numbered("a", after)}
         if plan.window is None:
             items, more = await self._bodies(self._reader, plan.rest, parameters, limit)
-            return ListPage(items, _key_of(items[-1], order) if more else None)
+            return ListPage(items, _key_of(kind, items[-1], order) if more else None)
         async with self._reader.consistent() as reader:
             end = await reader.one(plan.window.sql, plan.window.parameters(parameters))
             query = plan.page if end else plan.rest
             items, more = await self._bodies(reader, query, parameters | numbered("b", end), limit)
         if more:
-            return ListPage(items, _key_of(items[-1], order))
+            return ListPage(items, _key_of(kind, items[-1], order))
         return ListPage(items, list(end) if end else None)
 
     async def tasks(
@@ -166,11 +174,15 @@ async def take(
     return taken, False
 
 
-def _key_of(body: bytes, order: OrderBy) -> Key:
-    """The place of an experiment in an order: all that it needs is in the message."""
-    experiment = Experiment.FromString(body)
-    value = EXPERIMENT_FIELDS[order.column].read(experiment)
-    return [value or 0, experiment.uid]
+def _key_of(kind: Kind, body: bytes, order: OrderBy) -> Key:
+    """The place of a resource in an order: all that it needs is in the message."""
+    message = kind.parse(body)
+    value = kind.fields[order.column].read(message)
+    return (
+        [value or 0]
+        if order.column in kind.sole
+        else [value or 0, kind.fields["uid"].read(message)]
+    )
 
 
 def numbered(prefix: str, key: Sequence[Any] | None) -> dict[str, Any]:

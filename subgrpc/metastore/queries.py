@@ -26,14 +26,16 @@ from sqlalchemy.engine import Dialect
 from subgrpc.filters import And, Comparison, Filter, Node, OrderBy
 from subgrpc.metastore import clauses
 from subgrpc.metastore.clauses import Clause
+from subgrpc.metastore.kinds import Kind, Related
 from subgrpc.metastore.tables import table
 
 WINDOW = 5_000
 """How many rows a page may look at that it does not return."""
 
-_experiment, _label, _task = table("experiment"), table("label"), table("task")
-_INDEXED = ("labels", "creator", "cluster", "state")
-"""Fields with an index that continues with create_time: the likely most selective first."""
+TEAM = ("team",)
+"""The scope of lists of all that a team has."""
+
+_task = table("task")
 
 # SQLAlchemy would bind the 0 that SQLite's grammar wants after a LIMIT.
 _ZERO: ColumnElement[int] = literal_column("0")
@@ -56,9 +58,9 @@ class Plan:
     """How a page is read.
 
     Attributes:
-        page: parameters team, a0, a1 (the key to begin after), limit; if `window` is set, also
-            b0, b1 (the key to end with).
-        window: finds that key, for team, a0, a1: no row means that it is not needed.
+        page: parameters of the scope, a0, a1 (the key to begin after), limit; if `window` is set,
+            also b0, b1 (the key to end with).
+        window: finds that key, for scope, a0, a1: no row means that it is not needed.
         rest: the page for a walk whose end is near: without b0, b1.
     """
 
@@ -72,21 +74,31 @@ class Queries:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self.experiments = lru_cache(maxsize=512)(self._experiments)
+        self.resources = lru_cache(maxsize=512)(self._resources)
         self.tasks = lru_cache(maxsize=128)(self._tasks)
 
-    def _experiments(
-        self, given: Filter | None, order: OrderBy, *, resumed: bool, wide: bool
+    def _resources(
+        self,
+        kind: Kind,
+        given: Filter | None,
+        order: OrderBy,
+        *,
+        resumed: bool,
+        wide: bool = False,
+        scope: tuple[str, ...] = TEAM,
     ) -> Plan:
-        """The plan of a list of experiments.
+        """The plan of a list of resources.
 
         Args:
+            kind: of which kind.
             given: which; None: all.
             order: in which order.
             resumed: it begins after a key.
             wide: rows are key, revision and body, not only the body.
+            scope: columns that have the same value in all of them, and with which the indexes of
+                the order begin; each is a parameter.
         """
-        walk = _Walk.of(given, order)
+        walk = _Walk.of(kind, given, order, scope)
         base = walk.base(resumed, wide)
         page = base.order_by(*walk.ordering).limit(at("limit")).offset(_ZERO)
         if not walk.filtered:
@@ -133,47 +145,52 @@ class _Walk:
     """The walk along an index that a list is.
 
     Attributes:
+        kind: what is listed.
         key: the columns of its order.
-        team: the team's column in the table that has the index.
+        scope: the columns that the scope fixes, in the table that has the index.
         descending: its direction.
         served: conditions that the index serves.
         filtered: conditions to be judged row by row.
         unique: at most one row is met.
-        by_label: the index is that of labels.
+        related: the index is that of this field's table; None: of the resources' own.
     """
 
+    kind: Kind
     key: tuple[Column[Any], ...]
-    team: Column[Any]
+    scope: tuple[Column[Any], ...]
     descending: bool
     served: tuple[Clause, ...]
     filtered: tuple[Clause, ...]
     unique: bool
-    by_label: bool
+    related: Related | None
 
     @classmethod
-    def of(cls, given: Filter | None, order: OrderBy) -> _Walk:
+    def of(cls, kind: Kind, given: Filter | None, order: OrderBy, scope: tuple[str, ...]) -> _Walk:
         conjuncts = _conjuncts(given)
-        unique = _equality(conjuncts, "uid") or _equality(conjuncts, "experiment_id")
-        driver = unique or _driver(conjuncts, order)
-        by_label = driver is not None and driver.field == "labels"
-        key = _key(order, by_label)
-        served = [] if driver is None else _served(driver)
+        unique = _first_equality(conjuncts, kind.unique)
+        driver = unique
+        if driver is None and order.column == "create_time" and scope == TEAM:
+            driver = _first_equality(conjuncts, kind.indexed)
+        related = kind.related[driver.field] if driver and driver.key else None
+        key = _key(kind, order, related)
+        served = [] if driver is None else _served(kind, driver, related)
         filtered: list[Clause] = []
         for each in conjuncts:
             if each is driver:
                 continue
             if isinstance(each, Comparison) and each.field == order.column:
-                served.append(clauses.served(each, key[0]))
+                served.append(clauses.served(kind, each, key[0]))
             else:
-                filtered.append(clauses.judged(each))
+                filtered.append(clauses.judged(kind, each))
         return cls(
+            kind=kind,
             key=key,
-            team=_label.c.team if by_label else _experiment.c.team,
+            scope=tuple(key[0].table.c[each] for each in scope),
             descending=order.descending,
             served=tuple(served),
             filtered=tuple(filtered),
             unique=unique is not None,
-            by_label=by_label,
+            related=related,
         )
 
     @property
@@ -183,7 +200,8 @@ class _Walk:
     def start(self, resumed: bool) -> list[Clause]:
         """Where the walk begins and what the index serves."""
         after = tuple_(*(at(f"a{number}") for number in range(len(self.key))))
-        conditions: list[Clause] = [self.team == at("team"), *self.served]
+        fixed = [column == at(column.name) for column in self.scope]
+        conditions: list[Clause] = [*fixed, *self.served]
         if resumed:
             key = tuple_(*self.key)
             conditions.append(key < after if self.descending else key > after)
@@ -196,11 +214,11 @@ class _Walk:
         return key >= last if self.descending else key <= last
 
     def base(self, resumed: bool, wide: bool) -> Select[Any]:
-        it = _experiment.c
-        columns = (*self.key, it.revision, it.body) if wide else (it.body,)
+        it = self.kind.table
+        columns = (*self.key, it.c.revision, it.c.body) if wide else (it.c.body,)
         statement = select(*columns).where(*self.start(resumed))
-        if self.by_label:
-            joined = _label.join(_experiment, it.uid == _label.c.experiment_uid)
+        if self.related is not None:
+            joined = self.related.value.table.join(it, self.related.on)
             return statement.select_from(joined)
         return statement
 
@@ -211,31 +229,25 @@ def _conjuncts(given: Filter | None) -> Sequence[Node]:
     return given.root.of if isinstance(given.root, And) else (given.root,)
 
 
-def _equality(conjuncts: Sequence[Node], field: str) -> Comparison | None:
-    """The first condition `field = …`."""
-    for each in conjuncts:
-        if isinstance(each, Comparison) and each.op == "=" and each.field == field:
-            return each
+def _first_equality(conjuncts: Sequence[Node], fields: Sequence[str]) -> Comparison | None:
+    """The first condition `field = …`, of the first of these fields that has one."""
+    for field in fields:
+        for each in conjuncts:
+            if isinstance(each, Comparison) and each.op == "=" and each.field == field:
+                return each
     return None
 
 
-def _driver(conjuncts: Sequence[Node], order: OrderBy) -> Comparison | None:
-    """The condition whose index is walked; such indexes are in the order of create_time."""
-    if order.column != "create_time":
-        return None
-    found = (_equality(conjuncts, field) for field in _INDEXED)
-    return next((each for each in found if each is not None), None)
+def _served(kind: Kind, driver: Comparison, related: Related | None) -> list[Clause]:
+    if related is None:
+        return [clauses.served(kind, driver)]
+    assert related.key is not None
+    return [related.key == driver.key, related.value == driver.value]
 
 
-def _served(driver: Comparison) -> list[Clause]:
-    if driver.field == "labels":
-        return [_label.c.key == driver.key, _label.c.value == driver.value]
-    return [clauses.served(driver)]
-
-
-def _key(order: OrderBy, by_label: bool) -> tuple[Column[Any], ...]:
-    if order.column == "uid":
-        return (_experiment.c.uid,)
-    if by_label:
-        return _label.c.create_time, _label.c.experiment_uid
-    return _experiment.c[order.column], _experiment.c.uid
+def _key(kind: Kind, order: OrderBy, related: Related | None) -> tuple[Column[Any], ...]:
+    if related is not None:
+        return related.walk
+    if order.column in kind.sole:
+        return (kind.column(order.column),)
+    return kind.column(order.column), kind.table.c.uid

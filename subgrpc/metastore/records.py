@@ -115,16 +115,17 @@ class AttemptRow:
 
 
 class Change(NamedTuple):
-    """One change of one experiment.
+    """One change of one resource.
 
     Attributes:
         revision: of the write that made it; a write may make several changes.
         ordinal: its place within that write, from 0.
-        uid: the experiment.
-        before: the serialised Experiment before it; None: there was none.
-        after: the serialised Experiment after it; None: it was removed.
+        uid: the resource.
+        before: the serialised message before it; None: there was none.
+        after: the serialised message after it; None: it was removed.
         time: when, µs.
-        team: the experiment's team, so that watchers of others need not parse it.
+        team: the resource's team, so that watchers of others need not parse it.
+        kind: what it is, as `subgrpc.metastore.kinds` names it.
     """
 
     revision: int
@@ -134,6 +135,7 @@ class Change(NamedTuple):
     after: bytes | None
     time: int
     team: str
+    kind: str
 
 
 class RememberedRequest(NamedTuple):
@@ -141,7 +143,7 @@ class RememberedRequest(NamedTuple):
 
     Attributes:
         body_hash: SHA-256 of the request without its id.
-        uid: the experiment that it concerned.
+        uid: the resource that it concerned.
     """
 
     body_hash: bytes
@@ -165,12 +167,26 @@ class ListPage(NamedTuple):
     next: Key | None
 
 
+class Item(NamedTuple):
+    """One resource of a snapshot.
+
+    Attributes:
+        kind: what it is.
+        uid: which.
+        body: the serialised message.
+    """
+
+    kind: str
+    uid: str
+    body: bytes
+
+
 class Snapshot(NamedTuple):
-    """The experiments of a team as they were at one revision.
+    """The resources of a team as they were at one revision.
 
     Attributes:
         revision: changes after it are not in `items`, those up to it are.
-        items: the experiments.
+        items: the resources.
     """
 
     revision: int
@@ -178,17 +194,17 @@ class Snapshot(NamedTuple):
 
 
 class SnapshotItems:
-    """Serialised experiments at one revision, by ascending uid: to be iterated once, at any pace.
+    """The resources at one revision, by kind and ascending uid: to be iterated once, at any pace.
 
     They are read window by window, without a transaction that would stay open, and the event loop
     turns between windows. Iterating raises OutOfRange, reason RESUME_TOKEN_EXPIRED, once the
     changes since the snapshot's revision are no longer kept.
     """
 
-    def __init__(self, windows: AsyncIterator[list[bytes]]) -> None:
+    def __init__(self, windows: AsyncIterator[list[Item]]) -> None:
         self._windows = windows
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[Item]:
         async for window in self._windows:
             for item in window:
                 yield item

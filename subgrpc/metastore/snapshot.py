@@ -1,4 +1,4 @@
-"""What a watch begins with: the experiments of a team as they were at one revision.
+"""What a watch begins with: the resources of a team as they were at one revision.
 
 It is read window by window, at the watcher's pace and without a transaction that stays open (that
 would keep the write-ahead log from being emptied). Rows are read as they are by then; one that
@@ -13,10 +13,11 @@ from collections.abc import AsyncIterator
 from subgrpc.errors import OutOfRange
 from subgrpc.filters import Filter, OrderBy
 from subgrpc.metastore.database import ReadDatabase, Row
+from subgrpc.metastore.kinds import Kind
 from subgrpc.metastore.listing import numbered, take
 from subgrpc.metastore.queries import Queries
+from subgrpc.metastore.records import Item
 from subgrpc.metastore.statements import Statements
-from subgrpc.v1.experiment_service_pb2 import Experiment
 
 ROWS = 200
 """Rows that are read at a time."""
@@ -25,13 +26,14 @@ _BY_UID = OrderBy("uid", descending=False)
 
 
 class SnapshotReader:
-    """Reads one snapshot, once, by uid."""
+    """Reads the resources of one kind in a snapshot, once, by uid."""
 
     def __init__(
         self,
         reader: ReadDatabase,
         statements: Statements,
         queries: Queries,
+        kind: Kind,
         team: str,
         given: Filter | None,
         revision: int,
@@ -39,14 +41,15 @@ class SnapshotReader:
         self._reader = reader
         self._statements = statements
         self._queries = queries
+        self._kind = kind
         self._team = team
         self._filter = given
         self._revision = revision
         self._seen = revision
         self._first_changes: dict[str, tuple[int, int]] = {}
 
-    async def windows(self) -> AsyncIterator[list[bytes]]:
-        """Yields serialised experiments, in portions that may be empty, by ascending uid.
+    async def windows(self) -> AsyncIterator[list[Item]]:
+        """Yields resources, in portions that may be empty, by ascending uid.
 
         Raises:
             OutOfRange: RESUME_TOKEN_EXPIRED, changes since the revision are no longer kept.
@@ -58,15 +61,15 @@ class SnapshotReader:
                 rows, end = await self._rows(reader, after)
                 items = {uid: body for uid, revision, body in rows if revision <= self._revision}
                 items |= await self._before_images(reader, after, end)
-            yield [items[uid] for uid in sorted(items)]
+            yield [Item(self._kind.name, uid, items[uid]) for uid in sorted(items)]
             if end is None:
                 return
             after = end
 
     async def _rows(self, reader: ReadDatabase, after: str | None) -> tuple[list[Row], str | None]:
         """The next rows (uid, revision, body), and the uid that they end with; None: the last."""
-        plan = self._queries.experiments(
-            self._filter, _BY_UID, resumed=after is not None, wide=True
+        plan = self._queries.resources(
+            self._kind, self._filter, _BY_UID, resumed=after is not None, wide=True
         )
         given = {"team": self._team, "limit": ROWS + 1, "a0": after}
         last = None
@@ -80,13 +83,13 @@ class SnapshotReader:
         return rows, last[0] if last else None
 
     async def _note_changes(self, reader: ReadDatabase) -> None:
-        """Notes the first change of each experiment since the revision."""
+        """Notes the first change of each resource since the revision."""
         pruned = (await reader.all(self._statements.pruned))[0][0]
         if self._revision < pruned:
             text = f"this watch began too slowly: changes up to revision {pruned} are gone"
             raise OutOfRange(text, reason="RESUME_TOKEN_EXPIRED")
         now = (await reader.all(self._statements.revision))[0][0]
-        key = (self._seen, now, self._team)
+        key = (self._seen, now, self._kind.name, self._team)
         changed = await reader.all(self._statements.changed_uids, key)
         for revision, ordinal, uid in changed:
             self._first_changes.setdefault(uid, (revision, ordinal))
@@ -95,7 +98,7 @@ class SnapshotReader:
     async def _before_images(
         self, reader: ReadDatabase, after: str | None, end: str | None
     ) -> dict[str, bytes]:
-        """The experiments of a window that have changed, as they were, by uid."""
+        """The resources of a window that have changed, as they were, by uid."""
         found = {}
         for uid in [each for each in self._first_changes if end is None or each <= end]:
             place = self._first_changes.pop(uid)
@@ -107,4 +110,4 @@ class SnapshotReader:
         return found
 
     def _matches(self, body: bytes) -> bool:
-        return self._filter is None or self._filter.matches(Experiment.FromString(body))
+        return self._filter is None or self._filter.matches(self._kind.parse(body))

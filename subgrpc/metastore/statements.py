@@ -92,14 +92,15 @@ class Statements:
         )
         self.changes_in = self._sql(_changes().where(change.revision == at("revision")), "revision")
         self.changed_uids = self._sql(
-            select(change.revision, change.ordinal, change.experiment_uid)
+            select(change.revision, change.ordinal, change.uid)
             .where(
                 change.revision > at("after"),
                 change.revision <= at("until"),
+                change.kind == at("kind"),
                 change.team == at("team"),
             )
             .order_by(change.revision, change.ordinal),
-            *("after", "until", "team"),
+            *("after", "until", "kind", "team"),
         )
         self.before = self._sql(
             select(change.before).where(
@@ -125,7 +126,7 @@ class Statements:
         same = [column == at(f"_{column.name}") for column in key]
         names = ("_principal", "_method", "_request_id")
         self.request = self._sql(
-            select(request.body_hash, request.experiment_uid, request.time).where(*same), *names
+            select(request.body_hash, request.uid, request.time).where(*same), *names
         )
         self.insert_request = self._insert("request")
         self.delete_request = self._sql(delete(_request).where(*same), *names)
@@ -261,5 +262,5 @@ class Statements:
 
 def _changes() -> Select[Any]:
     it = _change.c
-    columns = (it.revision, it.ordinal, it.experiment_uid, it.before, it.after, it.time, it.team)
+    columns = (it.revision, it.ordinal, it.uid, it.before, it.after, it.time, it.team, it.kind)
     return select(*columns).order_by(it.revision, it.ordinal)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Final, TypeVar
@@ -21,6 +21,7 @@ from subgrpc.metastore.database import Opened, ReadDatabase
 from subgrpc.metastore.engine_transaction import attempt_row
 from subgrpc.metastore.feed import ChangeFeed
 from subgrpc.metastore.following import Following
+from subgrpc.metastore.kinds import EXPERIMENTS, Kind
 from subgrpc.metastore.listing import Listing
 from subgrpc.metastore.lock import DirectoryLock
 from subgrpc.metastore.pruning import prune_changes, prune_requests
@@ -30,6 +31,7 @@ from subgrpc.metastore.records import (
     Change,
     Fence,
     Identity,
+    Item,
     Key,
     Lease,
     ListPage,
@@ -233,7 +235,9 @@ class Metastore:
             limit: how many at most. At most 5,000 are looked at where no index serves the filter,
                 so a page can be short, or empty, and still have a next.
         """
-        return await self._listing.experiments(team, filter, order, after, limit)
+        return await self._listing.resources(
+            EXPERIMENTS, {"team": team}, filter, order, after, limit
+        )
 
     async def list_tasks(
         self,
@@ -324,8 +328,9 @@ class Metastore:
         self,
         team: str,
         filter: Filter | None,  # noqa: A002 - the word of the API
+        kinds: Sequence[Kind] = (EXPERIMENTS,),
     ) -> Snapshot:
-        """The experiments of a team as they are at the current revision, by uid: oldest first.
+        """What a team has of some kinds at the current revision, by kind and uid: oldest first.
 
         It is for a watch's beginning: go on with the changes after its revision. Unlike a list it
         stays consistent however long the reading takes, and holds nothing open meanwhile. It has
@@ -334,10 +339,15 @@ class Metastore:
         if self._following is not None:
             await self._following.caught_up()
         revision = self.revision
-        reader = SnapshotReader(
-            self._reader, self._statements, self._queries, team, filter, revision
-        )
-        return Snapshot(revision, SnapshotItems(reader.windows()))
+        parts = (self._reader, self._statements, self._queries)
+
+        async def windows() -> AsyncIterator[list[Item]]:
+            for kind in kinds:
+                reader = SnapshotReader(*parts, kind, team, filter, revision)
+                async for window in reader.windows():
+                    yield window
+
+        return Snapshot(revision, SnapshotItems(windows()))
 
 
 def _open(data_dir: Path, database: str, patience: float) -> tuple[Opened, Statements]:

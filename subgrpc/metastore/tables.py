@@ -155,8 +155,9 @@ class ChangeRow(Base, table=True):
     revision: int = Field(primary_key=True, sa_type=BigInteger)
     ordinal: int = Field(primary_key=True)
     time: int = Field(sa_type=BigInteger)
+    kind: str
     team: str
-    experiment_uid: str
+    uid: str
     before: bytes | None
     after: bytes | None
 
@@ -171,7 +172,7 @@ class RequestRow(Base, table=True):
     method: str = Field(primary_key=True)
     request_id: str = Field(primary_key=True)
     body_hash: bytes
-    experiment_uid: str
+    uid: str
     time: int = Field(sa_type=BigInteger)
 
 

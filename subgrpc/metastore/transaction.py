@@ -14,6 +14,7 @@ from subgrpc.errors import AlreadyExists, NotFound
 from subgrpc.filters import micros
 from subgrpc.metastore.database import Row, WriteDatabase
 from subgrpc.metastore.engine_transaction import EngineTransaction
+from subgrpc.metastore.kinds import EXPERIMENTS
 from subgrpc.metastore.records import Change, RememberedRequest
 from subgrpc.metastore.statements import Statements
 from subgrpc.v1 import experiment_service_pb2 as api
@@ -102,7 +103,7 @@ class Transaction(EngineTransaction):
             lambda: AlreadyExists(text, reason="EXPERIMENT_EXISTS"),
         )
         self._insert_labels(experiment, team, created)
-        self._changed(experiment.uid, team, None, body)
+        self.changed(EXPERIMENTS.name, experiment.uid, team, None, body)
         self._sequences[experiment.uid] = 0
         self._loaded[experiment.uid] = _Stored(
             experiment.uid, team, experiment.cluster, created, self.now, self.revision, body
@@ -133,7 +134,7 @@ class Transaction(EngineTransaction):
         if Experiment.FromString(stored.body).labels != experiment.labels:
             self.run(self.statements.delete_labels, (stored.uid,))
             self._insert_labels(experiment, stored.team, stored.create_time)
-        self._changed(stored.uid, stored.team, stored.body, body)
+        self.changed(EXPERIMENTS.name, stored.uid, stored.team, stored.body, body)
         self._loaded[stored.uid] = _Stored(
             *(stored.uid, stored.team, stored.cluster, stored.create_time),
             *(self.now, self.revision, body),
@@ -151,7 +152,7 @@ class Transaction(EngineTransaction):
             *(statements.delete_attempts, statements.delete_experiment),
         ):
             self.run(sql, (uid,))
-        self._changed(uid, stored.team, stored.body, None)
+        self.changed(EXPERIMENTS.name, uid, stored.team, stored.body, None)
         del self._loaded[uid]
         self._sequences.pop(uid, None)
 
@@ -221,11 +222,14 @@ class Transaction(EngineTransaction):
         rows = [(experiment.uid, key, value, team, created) for key, value in labels]
         self.run_many(self.statements.insert_label, rows)
 
-    def _changed(self, uid: str, team: str, before: bytes | None, after: bytes | None) -> None:
+    def changed(
+        self, kind: str, uid: str, team: str, before: bytes | None, after: bytes | None
+    ) -> None:
+        """For this package: notes a change of a resource for its watchers."""
         ordinal = len(self.changes)
-        change = Change(self.revision, ordinal, uid, before, after, self.now, team)
+        change = Change(self.revision, ordinal, uid, before, after, self.now, team, kind)
         self.changes.append(change)
-        row = (self.revision, ordinal, self.now, team, uid, before, after)
+        row = (self.revision, ordinal, self.now, kind, team, uid, before, after)
         self.run(self.statements.insert_change, row)
 
 

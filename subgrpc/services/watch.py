@@ -1,4 +1,4 @@
-"""WatchExperiments: a cursor over the change log for every watcher, never a queue of its own."""
+"""Watches: a cursor over the change log for every watcher, never a queue of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from subgrpc.filters import EXPERIMENT_FIELDS, parse_filter
-from subgrpc.metastore import Metastore
+from subgrpc.metastore import EXPERIMENTS, Metastore
 from subgrpc.services.alarm import Alarm
 from subgrpc.services.experiment_changes import known_team
 from subgrpc.services.watch_cursor import Cursor, Pending, View
@@ -15,7 +15,7 @@ from subgrpc.v1 import experiment_service_pb2 as api
 
 
 class Watches:
-    """The use case WatchExperiments."""
+    """The use cases that watch."""
 
     def __init__(
         self, store: Metastore, tokens: TokenCodec, draining: asyncio.Event, heartbeat: float
@@ -23,7 +23,7 @@ class Watches:
         """Makes it.
 
         Args:
-            store: where experiments and changes are read.
+            store: where resources and changes are read.
             tokens: makes resume tokens.
             draining: set when the server is about to stop.
             heartbeat: seconds without a frame after which there is a bookmark.
@@ -33,9 +33,29 @@ class Watches:
         self._draining = draining
         self._heartbeat = heartbeat
 
-    async def watch(self, request: api.WatchExperimentsRequest) -> AsyncGenerator[bytes, None]:
-        """Yields serialised WatchExperimentsResponse frames."""
-        cursor = self._cursor(request)
+    def watch(self, request: api.WatchExperimentsRequest) -> AsyncGenerator[bytes, None]:
+        """Returns serialised WatchExperimentsResponse frames."""
+        team = known_team(request.parent)
+        chosen = parse_filter(request.filter, EXPERIMENT_FIELDS)
+        view = View(team, chosen, (EXPERIMENTS,), {EXPERIMENTS.name: 2})
+        pending = Pending() if request.until_terminal else None
+        return self._frames("watch", view, request.resume_token, pending)
+
+    async def _frames(
+        self, what: str, view: View, token: str, pending: Pending | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """The initial state, then what changes, until the server stops or it is over.
+
+        Args:
+            what: the kind of its tokens.
+            view: what is watched.
+            token: where to go on; empty: from the beginning.
+            pending: decides when it is over; None: it never is.
+        """
+        text = view.filter.text if view.filter is not None else ""
+        # A token is bound to what is watched: that of another team or filter is refused.
+        sealer = self._tokens.sealer(what, f"{view.team}\n{text}".encode())
+        cursor = Cursor(self._store, view, sealer, token, pending)
         async for frame in cursor.begin():
             yield frame
             if self._draining.is_set():
@@ -48,15 +68,6 @@ class Watches:
         finally:
             forget()
             alarm.close()
-
-    def _cursor(self, request: api.WatchExperimentsRequest) -> Cursor:
-        team = known_team(request.parent)
-        chosen = parse_filter(request.filter, EXPERIMENT_FIELDS)
-        text = chosen.text if chosen is not None else ""
-        # A token is bound to what is watched: that of another team or filter is refused.
-        sealer = self._tokens.sealer("watch", f"{team}\n{text}".encode())
-        pending = Pending() if request.until_terminal else None
-        return Cursor(self._store, View(team, chosen), sealer, request.resume_token, pending)
 
     async def _follow(self, cursor: Cursor, alarm: Alarm) -> AsyncGenerator[bytes, None]:
         """Changes as they come, until the server stops or nothing more is asked for."""

@@ -1,6 +1,6 @@
 """A watcher's cursor over the change log: where it stands, what it sees, what it is still owed.
 
-Where a watcher stands is a `Position`: it knows the experiments up to a place in the initial
+Where a watcher stands is a `Position`: it knows the resources up to a place in the initial
 state's order as they were at a revision (all of them, once that state is complete). That is what
 a resume token holds, so that a watcher may break off anywhere, also in the middle of the initial
 state, and go on without missing a change.
@@ -9,26 +9,25 @@ state, and go on without missing a change.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from subgrpc.errors import OutOfRange
 from subgrpc.filters import Filter
-from subgrpc.metastore import Change, Metastore
+from subgrpc.metastore import EXPERIMENTS, Change, Kind, Metastore
 from subgrpc.services import wire
 from subgrpc.services.experiment_changes import TERMINAL
 from subgrpc.tokens import Sealer
 from subgrpc.v1 import experiment_service_pb2 as api
-from subgrpc.v1.experiment_service_pb2 import Experiment
 
 BATCH: Final = 64
 """Changes that a watcher holds at a time: what one that does not read keeps from being freed."""
 
 
 Place = str
-"""Where an experiment comes in the initial state: its uid, by which snapshots are ordered."""
+"""Where a resource comes in the initial state, by which snapshots are ordered: see `View.place`."""
 
 
 class Position(NamedTuple):
@@ -36,8 +35,8 @@ class Position(NamedTuple):
 
     Attributes:
         revision: it knows what was true at this revision
-        known: of the experiments that do not come behind this place; None: of all.
-        matched: whether it ever got an experiment.
+        known: of the resources that do not come behind this place; None: of all.
+        matched: whether it ever got a resource.
     """
 
     revision: int = 0
@@ -47,23 +46,44 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a watcher sees: the experiments of a team that match a filter."""
+    """What a watcher sees: the resources of a team that match a filter.
+
+    Attributes:
+        team: the team.
+        filter: which; None: all.
+        kinds: of which kinds, in the order of the initial state.
+        fields: the number of the field of a frame's change that holds a resource, by kind.
+    """
 
     team: str
     filter: Filter | None
+    kinds: tuple[Kind, ...]
+    fields: Mapping[str, int]
 
-    def matches(self, body: bytes | None) -> bool:
-        """Whether a serialised experiment is there and matches."""
-        return body is not None and (self.filter is None or self.filter.matches(parse(body)))
+    def place(self, kind: str, uid: str) -> Place:
+        """Where a resource comes; that of the only kind is its uid."""
+        if len(self.kinds) == 1:
+            return uid
+        return f"{[each.name for each in self.kinds].index(kind)}{uid}"
+
+    def is_behind(self, change: Change, known: Place) -> bool:
+        """Whether a change is of a resource that comes behind a place, or of none that is seen."""
+        seen = any(each.name == change.kind for each in self.kinds)
+        return not seen or self.place(change.kind, change.uid) > known
 
     def type_of(self, change: Change) -> api.ChangeType.ValueType | None:
         """What a change does, as the filter sees it; None: nothing."""
-        if change.team != self.team:
+        kind = next((each for each in self.kinds if each.name == change.kind), None)
+        if kind is None or change.team != self.team:
             return None
-        before, after = self.matches(change.before), self.matches(change.after)
+        before, after = self._matches(kind, change.before), self._matches(kind, change.after)
         if after:
             return api.CHANGE_TYPE_MODIFIED if before else api.CHANGE_TYPE_ADDED
         return api.CHANGE_TYPE_REMOVED if before else None
+
+    def _matches(self, kind: Kind, body: bytes | None) -> bool:
+        """Whether a serialised resource is there and matches."""
+        return body is not None and (self.filter is None or self.filter.matches(parse(kind, body)))
 
 
 class Pending:
@@ -85,7 +105,7 @@ class Pending:
     def see(self, body: bytes) -> None:
         """Takes an experiment that matched at that revision."""
         self._matched = True
-        experiment = parse(body)
+        experiment = parse(EXPERIMENTS, body)
         if experiment.state not in TERMINAL:
             self._uids.add(experiment.uid)
 
@@ -93,7 +113,7 @@ class Pending:
         """Takes a change, and what it does."""
         if kind is None or change.revision <= self._revision:
             return
-        ended = change.after is None or parse(change.after).state in TERMINAL
+        ended = change.after is None or parse(EXPERIMENTS, change.after).state in TERMINAL
         if ended or kind == api.CHANGE_TYPE_REMOVED:
             self._uids.discard(change.uid)
         else:
@@ -132,20 +152,21 @@ class Cursor:
         known = self.position.known
         if known is None and self._pending is None:
             return
-        snapshot = await self._store.snapshot(self._view.team, self._view.filter)
+        view = self._view
+        snapshot = await self._store.snapshot(view.team, view.filter, view.kinds)
         if self._pending is not None:
             self._pending.begin(snapshot.revision)
         if known:
             # What was sent before the watcher broke off is brought up to date first.
             async for frame in self._catch_up(snapshot.revision, known):
                 yield frame
-        async for body in snapshot.items:
+        async for kind, uid, body in snapshot.items:
             if self._pending is not None:
                 self._pending.see(body)
-            if known is None or (place := parse(body).uid) <= known:
+            if known is None or (place := view.place(kind, uid)) <= known:
                 continue
             self.position = Position(snapshot.revision, place, True)
-            yield self._frame(api.CHANGE_TYPE_ADDED, body, snapshot.revision)
+            yield self._frame(api.CHANGE_TYPE_ADDED, kind, body, snapshot.revision)
         if known is not None:
             self.position = self.position._replace(revision=snapshot.revision, known=None)
             yield self.bookmark(api.BOOKMARK_TYPE_INITIAL_STATE_COMPLETE)
@@ -179,14 +200,14 @@ class Cursor:
         return self._token() + wire.length_delimited(3, wire.number(1, kind))
 
     async def _catch_up(self, revision: int, known: Place) -> AsyncIterator[bytes]:
-        """The changes up to a revision of the experiments that the watcher knows."""
+        """The changes up to a revision of the resources that the watcher knows."""
         while self.position.revision < revision:
             changes = await self._next_changes()
             for index, change in enumerate(changes):
                 if change.revision > revision:
                     return
-                seen = change.uid <= known
-                frame = self._advance(change, _is_last(changes, index), silent=not seen)
+                unseen = self._view.is_behind(change, known)
+                frame = self._advance(change, _is_last(changes, index), silent=unseen)
                 if frame is not None:
                     yield frame
             if not changes:
@@ -219,10 +240,13 @@ class Cursor:
             return None
         body = change.before if kind == api.CHANGE_TYPE_REMOVED else change.after
         assert body is not None
-        return self._frame(kind, body, change.revision)
+        return self._frame(kind, change.kind, body, change.revision)
 
-    def _frame(self, kind: api.ChangeType.ValueType, body: bytes, revision: int) -> bytes:
-        change = wire.number(1, kind) + wire.length_delimited(2, body) + wire.number(3, revision)
+    def _frame(
+        self, change_type: api.ChangeType.ValueType, kind: str, body: bytes, revision: int
+    ) -> bytes:
+        resource = wire.length_delimited(self._view.fields[kind], body)
+        change = wire.number(1, change_type) + resource + wire.number(3, revision)
         return self._token() + wire.length_delimited(2, change)
 
     def _token(self) -> bytes:
@@ -233,9 +257,9 @@ class Cursor:
 
 
 @lru_cache(maxsize=64)
-def parse(body: bytes) -> Experiment:
-    """An experiment, not to be changed: many watchers look at the same change at the same time."""
-    return Experiment.FromString(body)
+def parse(kind: Kind, body: bytes) -> Any:
+    """A resource, not to be changed: many watchers look at the same change at the same time."""
+    return kind.parse(body)
 
 
 def _opened(sealer: Sealer, token: str) -> Position:

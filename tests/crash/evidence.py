@@ -53,7 +53,8 @@ class Database:
     def changes(self) -> list[Change]:
         """The whole change log."""
         sql = (
-            "SELECT revision, experiment_uid, before, after FROM change ORDER BY revision, ordinal"
+            "SELECT revision, uid, before, after FROM change WHERE kind = 'experiment'"
+            " ORDER BY revision, ordinal"
         )
         return [
             Change(revision, uid, _parse(before), _parse(after))

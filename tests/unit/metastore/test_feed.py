@@ -13,7 +13,7 @@ from subgrpc.metastore import Change, ChangeFeed
 
 
 def change(revision: int, ordinal: int = 0, uid: str = "u", size: int = 1) -> Change:
-    return Change(revision, ordinal, uid, None, b"x" * size, 0, "red")
+    return Change(revision, ordinal, uid, None, b"x" * size, 0, "red", "experiment")
 
 
 def test_an_empty_feed_knows_where_it_stands() -> None:
@@ -60,7 +60,7 @@ def test_images_share_memory() -> None:
     feed = ChangeFeed(100, 0)
     for revision in range(1, 50):
         before, after = bytes([revision - 1]) * 1000, bytes([revision]) * 1000
-        feed.publish(revision, [Change(revision, 0, "u", before, after, 0, "red")])
+        feed.publish(revision, [Change(revision, 0, "u", before, after, 0, "red", "experiment")])
     changes = feed.after(0)
     assert changes is not None
     assert all(new.before is old.after for old, new in pairwise(changes))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from subgrpc.filters import EXPERIMENT_FIELDS, Filter, OrderBy, micros, parse_filter, parse_order
-from subgrpc.metastore import Key, Metastore, queries
+from subgrpc.metastore import EXPERIMENTS, Key, Metastore, queries
 from subgrpc.metastore.listing import numbered
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
@@ -136,7 +136,7 @@ def test_sql_and_matches_agree(
     chosen, order = parse_filter(text, EXPERIMENT_FIELDS), parse_order(order_by)
     kept, queries.WINDOW = queries.WINDOW, window
     try:
-        shelf.store._queries.experiments.cache_clear()
+        shelf.store._queries.resources.cache_clear()
         found = shelf.pages(chosen, order, limit)
     finally:
         queries.WINDOW = kept
@@ -218,7 +218,7 @@ async def test_pages_walk_the_index_that_serves_them(
 ) -> None:
     """No page sorts, and none reads the whole table."""
     chosen = parse_filter(text, EXPERIMENT_FIELDS)
-    plan = store._queries.experiments(chosen, OrderBy(), resumed=resumed, wide=False)
+    plan = store._queries.resources(EXPERIMENTS, chosen, OrderBy(), resumed=resumed)
     given = {"team": "red", "limit": 50, **numbered("a", [1, "u"]), **numbered("b", [1, "u"])}
     for query in filter(None, (plan.page, plan.window, plan.rest)):
         shown = await steps(store, query.sql, query.parameters(given))
@@ -237,7 +237,7 @@ async def test_every_order_walks_its_index(store: Metastore, order_by: str) -> N
         if text.startswith("cluster") and order.column == "create_time":
             continue
         chosen = parse_filter(text, EXPERIMENT_FIELDS)
-        plan = store._queries.experiments(chosen, order, resumed=True, wide=False)
+        plan = store._queries.resources(EXPERIMENTS, chosen, order, resumed=True)
         given = {"team": "red", "limit": 50, **numbered("a", [1, "u"]), **numbered("b", [1, "u"])}
         for query in filter(None, (plan.page, plan.window)):
             shown = await steps(store, query.sql, query.parameters(given))
