@@ -54,7 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 FRESH = """
 DELETE FROM attempt; DELETE FROM change; DELETE FROM cluster; DELETE FROM event;
 DELETE FROM experiment; DELETE FROM label; DELETE FROM lease; DELETE FROM request;
-DELETE FROM server; DELETE FROM task;
+DELETE FROM server; DELETE FROM task; DELETE FROM object; DELETE FROM blob;
+DELETE FROM artifact_object;
 UPDATE meta SET revision = 0, pruned = 0, restored = 0, control_plane_id = gen_random_uuid()::text,
     history_id = gen_random_uuid()::text,
     token_key = decode(md5(random()::text) || md5(random()::text), 'hex')

@@ -16,6 +16,7 @@ What callers should know:
 
 from __future__ import annotations
 
+from subgrpc.metastore.blobs import BlobPlace
 from subgrpc.metastore.feed import ChangeFeed
 from subgrpc.metastore.kinds import EXPERIMENTS, Kind
 from subgrpc.metastore.records import (
@@ -38,6 +39,7 @@ from subgrpc.metastore.transaction import Transaction
 __all__ = [
     "EXPERIMENTS",
     "AttemptRow",
+    "BlobPlace",
     "Change",
     "ChangeFeed",
     "Fence",

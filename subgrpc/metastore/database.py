@@ -62,6 +62,9 @@ class WriteDatabase(Protocol):
     def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a query and returns its rows."""
 
+    def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Runs a statement that writes, at once, and returns its rows."""
+
     def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
         """Runs a statement, at the latest when the next result is asked for.
 

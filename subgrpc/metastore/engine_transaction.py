@@ -41,6 +41,11 @@ class EngineTransaction(ABC):
         """For this package: runs a query."""
         return self._database.all(sql, parameters)
 
+    def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """For this package: runs a statement that writes and returns rows."""
+        self.wrote = True
+        return self._database.returning(sql, parameters)
+
     def run(self, sql: str, parameters: Parameters, taken: Taken | None = None) -> None:
         """For this package: runs a statement; `taken` makes the error of a key that is taken."""
         self.wrote = True

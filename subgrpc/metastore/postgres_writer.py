@@ -154,6 +154,11 @@ class PostgresWriter:
         self._add(sql, parameters)
         return self._exchange()[-1]
 
+    def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Runs a statement that writes and has rows."""
+        self._begun()
+        return self.all(sql, parameters)
+
     def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
         """Runs a statement with those that follow."""
         self._pending.append(_Command(sql, encoded(parameters), taken, self._begun()))

@@ -80,6 +80,10 @@ class SqliteWriter:
         except sqlite3.Error as error:
             raise _write_failure(error) from error
 
+    def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Runs a statement that writes and has rows."""
+        return self.all(sql, parameters)
+
     def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
         """Runs a statement at once."""
         try:

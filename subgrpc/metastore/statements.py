@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy import bindparam as at
 from sqlalchemy.engine import Dialect
 
+from subgrpc.metastore.blob_statements import BlobStatements
 from subgrpc.metastore.tables import table
 
 _meta, _experiment, _label, _event = (table(n) for n in ("meta", "experiment", "label", "event"))
@@ -61,6 +62,7 @@ class Statements:
         self._experiments()
         self._parts()
         self._engine()
+        self.blobs = BlobStatements(dialect)
 
     def _sql(self, statement: Any, *parameters: str) -> str:
         return compiled(statement, self.dialect, parameters)

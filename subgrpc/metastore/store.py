@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar, Final, TypeVar
@@ -17,6 +17,8 @@ from typing import ClassVar, Final, TypeVar
 from subgrpc import names
 from subgrpc.errors import DataLoss, FailedPrecondition
 from subgrpc.filters import Filter, OrderBy
+from subgrpc.metastore import blobs
+from subgrpc.metastore.blobs import BlobPlace
 from subgrpc.metastore.database import Opened, ReadDatabase
 from subgrpc.metastore.engine_transaction import attempt_row
 from subgrpc.metastore.feed import ChangeFeed
@@ -192,6 +194,10 @@ class Metastore:
         """As `write`, for what nobody watches (leases, clusters, log flags): takes no revision."""
         return await self._writer.submit(mutation, fence, versioned=False)
 
+    async def write_ordered(self, mutation: Mutation[T]) -> T:
+        """As `write_unversioned`, but one after the other with all others, on all servers."""
+        return await self._writer.submit(mutation, None, versioned=False, ordered=True)
+
     async def prune(self) -> None:
         """Removes changes and request ids that are too old, in batches that let others write."""
         now = self.clock()
@@ -303,6 +309,10 @@ class Metastore:
         """
         name = names.cluster_name(cluster)
         return [uid for (uid,) in await self._reader.all(self._statements.unsettled, (name, name))]
+
+    async def blobs(self, digests: Collection[bytes]) -> dict[bytes, BlobPlace]:
+        """Where blobs are, by digest; those that are not there are left out."""
+        return await blobs.read_places(self._reader, self._statements.blobs, digests)
 
     async def changes_after(self, revision: int, limit: int) -> list[Change]:
         """The next changes after a revision, in commit order, whole revisions only.

@@ -209,6 +209,55 @@ class ClusterRow(Base, table=True):
     body: bytes
 
 
+class ObjectRow(Base, table=True):
+    """An object of the artifact store: see `subgrpc.metastore.blobs`.
+
+    `ready`: it is in the store, as a whole. `users`: how many artifacts need it, the number of
+    its rows in `artifact_object`. `condemned_time`: since when nobody may come to need it.
+    """
+
+    __tablename__ = "object"
+    __table_args__ = (
+        Index(
+            "ix_object_unused",
+            "touch_time",
+            "id",
+            sqlite_where=text("users = 0"),
+            postgresql_where=text("users = 0"),
+        ),
+    )
+
+    id: str = Field(primary_key=True)
+    sha256: bytes
+    size: int = Field(sa_type=BigInteger)
+    ready: int
+    users: int = Field(sa_type=BigInteger)
+    create_time: int = Field(sa_type=BigInteger)
+    touch_time: int = Field(sa_type=BigInteger)
+    condemned_time: int = Field(sa_type=BigInteger)
+
+
+class BlobRow(Base, table=True):
+    """Where in which object a blob is."""
+
+    __tablename__ = "blob"
+    __table_args__ = (Index("ix_blob_object_id", "object_id"),)
+
+    digest: bytes = Field(primary_key=True)
+    object_id: str
+    start: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+
+
+class ArtifactObjectRow(Base, table=True):
+    """An artifact needs an object."""
+
+    __tablename__ = "artifact_object"
+
+    artifact_uid: str = Field(primary_key=True)
+    object_id: str = Field(primary_key=True)
+
+
 def table(name: str) -> Table:
     """The SQLAlchemy table of that name."""
     return Base.metadata.tables[name]

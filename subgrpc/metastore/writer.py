@@ -37,6 +37,7 @@ class _Job(NamedTuple):
     mutation: Mutation[Any]
     fence: Fence | None
     versioned: bool
+    ordered: bool
     future: asyncio.Future[Any]
 
 
@@ -82,7 +83,9 @@ class Writer:
         self._drained = self._loop.create_future()
         self._start()
 
-    async def submit(self, mutation: Mutation[T], fence: Fence | None, versioned: bool) -> T:
+    async def submit(
+        self, mutation: Mutation[T], fence: Fence | None, versioned: bool, ordered: bool = False
+    ) -> T:
         """Runs a mutation and returns its result once it is durable.
 
         A caller that is cancelled while its mutation waits takes it back; later it is carried
@@ -98,7 +101,7 @@ class Writer:
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._gathered:
             self._loop.call_soon(self._gather, 0, TURNS)
-        self._gathered.append(_Job(mutation, fence, versioned, future))
+        self._gathered.append(_Job(mutation, fence, versioned, ordered, future))
         return await future
 
     async def close(self) -> None:
@@ -145,7 +148,7 @@ class Writer:
         revisions = _Revisions(self._database, self._statements)
         try:
             self._database.begin()
-            if any(job.versioned for job in group):
+            if any(job.versioned or job.ordered for job in group):
                 # Every writer takes its locks in the same order: this one is the first.
                 revisions.next()
             outcomes += (self._apply(job, revisions) for job in group if not job.future.cancelled())

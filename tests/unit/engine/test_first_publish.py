@@ -25,11 +25,13 @@ class Faltering(Writer):
 
     writes = 0
 
-    async def submit(self, mutation: Mutation[T], fence: Fence | None, versioned: bool) -> T:
+    async def submit(
+        self, mutation: Mutation[T], fence: Fence | None, versioned: bool, ordered: bool = False
+    ) -> T:
         self.writes += 1
         if 1 < self.writes < 5:
             raise Unavailable("the disk is full", reason="METASTORE_UNAVAILABLE")
-        return await super().submit(mutation, fence, versioned)
+        return await super().submit(mutation, fence, versioned, ordered)
 
 
 class Store(Metastore):

@@ -239,7 +239,11 @@ async def test_models_and_migrations_agree(tmp_path: Path) -> None:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, Base.metadata) == []
         found = _partial_indexes(path)
-    assert found == {"ix_experiment_active": "active = 1", "ix_attempt_unsettled": "settled = 0"}
+    assert found == {
+        "ix_experiment_active": "active = 1",
+        "ix_attempt_unsettled": "settled = 0",
+        "ix_object_unused": "users = 0",
+    }
 
 
 def _partial_indexes(path: Path) -> dict[str, str]:
