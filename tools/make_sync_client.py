@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CLIENT = ROOT / "subgrpc" / "client"
 MODULES = (
-    *("calls", "client", "clusters", "experiments", "feeds"),
+    *("artifact_calls", "artifacts", "calls", "client", "clusters", "experiments", "feeds"),
     *("following", "handle", "streams", "unary", "waiting"),
 )
 WORDS = (

@@ -6,10 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from subgrpc.client.artifact_calls import ArtifactCalls
 from subgrpc.client.connection import Reader
 from subgrpc.client.resume import PATIENCE
 from subgrpc.client.streams import Stream
-from subgrpc.client.unary import DEFAULT_PARENT, UnaryCalls
+from subgrpc.client.unary import DEFAULT_PARENT
 from subgrpc.client.waiting import wait
 from subgrpc.errors import SubgrpcError
 from subgrpc.v1 import experiment_service_pb2 as v1
@@ -17,7 +18,7 @@ from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.types_pb2 import LogStream
 
 
-class Calls(UnaryCalls):
+class Calls(ArtifactCalls):
     """The methods of a client that take and return the API's own messages.
 
     Every method raises `SubgrpcError` subclasses: `NotFound`, `InvalidArgument` with violations,

@@ -45,6 +45,7 @@ _RETRIES = {
             "name": [
                 {"service": "subgrpc.v1.ExperimentService"},
                 {"service": "subgrpc.v1.ClusterService"},
+                {"service": "subgrpc.v1.ArtifactService"},
             ],
             "retryPolicy": {
                 "maxAttempts": 4,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from subgrpc.client.artifacts import Artifacts
 from subgrpc.client.calls import Calls
 from subgrpc.client.channel import Credentials, Target, from_environment
 from subgrpc.client.clusters import Clusters
@@ -30,7 +31,7 @@ def connect(address: str | None = None, *, timeout: float = 30.0, **credentials:
 
 
 class Client(Calls):
-    """A client of one server: `experiments`, `clusters`, and the API call by call.
+    """A client of one server: `experiments`, `artifacts`, `clusters`, and the API call by call.
 
     It connects with its first call, streams and other calls apart. It can be pickled, token
     included; the copy makes connections of its own, as does a process that was forked.
@@ -60,6 +61,8 @@ class Client(Calls):
         super().__init__(Connection(Target(address, credentials), timeout))
         self.experiments = Experiments(self)
         """The experiments of the server."""
+        self.artifacts = Artifacts(self)
+        """The artifacts of the server."""
         self.clusters = Clusters(self)
         """The clusters of the server."""
 

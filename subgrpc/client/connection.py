@@ -12,6 +12,7 @@ import grpc
 
 from subgrpc.client.channel import Target
 from subgrpc.client.statuses import client_closed, from_rpc
+from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from subgrpc.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 
@@ -74,7 +75,9 @@ class _Channels:
         self._streaming = target.open(streams=True)
         self.experiments = ExperimentServiceStub(self._unary)
         self.clusters = ClusterServiceStub(self._unary)
+        self.artifacts = ArtifactServiceStub(self._unary)
         self.streams = ExperimentServiceStub(self._streaming)
+        self.artifact_streams = ArtifactServiceStub(self._streaming)
 
     def close(self) -> None:
         self._unary.close()
@@ -105,6 +108,16 @@ class Connection:
     def clusters(self) -> ClusterServiceStub:
         """The methods of ClusterService."""
         return self._open().clusters
+
+    @property
+    def artifacts(self) -> ArtifactServiceStub:
+        """The methods of ArtifactService that are unary."""
+        return self._open().artifacts
+
+    @property
+    def artifact_streams(self) -> ArtifactServiceStub:
+        """The methods of ArtifactService that are streams."""
+        return self._open().artifact_streams
 
     @property
     def streams(self) -> ExperimentServiceStub:

@@ -44,6 +44,24 @@ def full_name(name: str, parent: str = names.team_name(names.DEFAULT_TEAM)) -> s
     return name if "/" in name else f"{parent}/experiments/{name}"
 
 
+def artifact_name(name: str, parent: str = names.team_name(names.DEFAULT_TEAM)) -> str:
+    """The resource name of an artifact of which the last part, or all of it, is given."""
+    return name if "/" in name else f"{parent}/artifacts/{name}"
+
+
+def output_filter(name: str) -> str:
+    """The filter that finds the output EXPERIMENT/OUTPUT; empty: the name has another form.
+
+    EXPERIMENT is an id, or a full name.
+    """
+    experiment, slash, output = name.rpartition("/")
+    is_short = names.SEGMENT.fullmatch(experiment) is not None
+    is_full = names.match(experiment, "teams/*/experiments/*") is not None
+    if not slash or not output or not (is_short or is_full) or set(output) & set('"\\'):
+        return ""
+    return f'experiment = "{full_name(experiment)}" AND output = "{output}" AND state = READY'
+
+
 def log_target(name: str, attempt: int | None, since_attempt: int | None, task: str) -> str:
     """The resource name of what logs are asked of: an experiment, an attempt or a task.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from subgrpc.client.aio.artifacts import AsyncArtifacts
 from subgrpc.client.aio.calls import AsyncCalls
 from subgrpc.client.aio.clusters import AsyncClusters
 from subgrpc.client.aio.connection import AsyncConnection
@@ -31,7 +32,7 @@ def async_connect(
 
 
 class AsyncClient(AsyncCalls):
-    """A client of one server: `experiments`, `clusters`, and the API call by call.
+    """A client of one server: `experiments`, `artifacts`, `clusters`, and the API call by call.
 
     It connects with its first call, streams and other calls apart. It can be pickled, token
     included; the copy makes connections of its own, as does a process that was forked.
@@ -61,6 +62,8 @@ class AsyncClient(AsyncCalls):
         super().__init__(AsyncConnection(Target(address, credentials), timeout))
         self.experiments = AsyncExperiments(self)
         """The experiments of the server."""
+        self.artifacts = AsyncArtifacts(self)
+        """The artifacts of the server."""
         self.clusters = AsyncClusters(self)
         """The clusters of the server."""
 

@@ -12,10 +12,12 @@ import grpc.aio
 
 from subgrpc.client.channel import Target
 from subgrpc.client.statuses import client_closed, from_rpc
+from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from subgrpc.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 
 if TYPE_CHECKING:
+    from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceAsyncStub
     from subgrpc.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
     from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceAsyncStub
 
@@ -103,7 +105,9 @@ class _Channels:
         self._streaming = target.open_aio(streams=True)
         self.experiments = ExperimentServiceStub(self._unary)
         self.clusters = ClusterServiceStub(self._unary)
+        self.artifacts = ArtifactServiceStub(self._unary)
         self.streams = ExperimentServiceStub(self._streaming)
+        self.artifact_streams = ArtifactServiceStub(self._streaming)
 
     def is_ours(self) -> bool:
         """Whether they were opened by this process, in the loop that runs now."""
@@ -136,6 +140,16 @@ class AsyncConnection:
     def clusters(self) -> ClusterServiceAsyncStub:
         """The methods of ClusterService."""
         return self._open().clusters
+
+    @property
+    def artifacts(self) -> ArtifactServiceAsyncStub:
+        """The methods of ArtifactService that are unary."""
+        return self._open().artifacts
+
+    @property
+    def artifact_streams(self) -> ArtifactServiceAsyncStub:
+        """The methods of ArtifactService that are streams."""
+        return self._open().artifact_streams
 
     @property
     def streams(self) -> ExperimentServiceAsyncStub:
