@@ -21,6 +21,7 @@ _random = random.Random()
 SEGMENT = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """A segment that a client may choose: a DNS label that starts with a letter."""
 
+_UID = re.compile(r"[0-9a-v]{26}")
 _ATTEMPT = re.compile(r"-|[1-9][0-9]{0,8}")
 
 
@@ -34,6 +35,16 @@ class ExperimentName(NamedTuple):
         return f"teams/{self.team}/experiments/{self.experiment}"
 
 
+class ArtifactName(NamedTuple):
+    """`teams/{team}/artifacts/{artifact}`."""
+
+    team: str
+    artifact: str
+
+    def __str__(self) -> str:
+        return f"teams/{self.team}/artifacts/{self.artifact}"
+
+
 def new_uid() -> str:
     """Returns 26 characters of lower-case base32, ordered by time.
 
@@ -42,6 +53,18 @@ def new_uid() -> str:
     # 130 bits, the last two of them 0, as base32 fills up 16 bytes.
     bits = ((time.time_ns() // 1_000_000 & _MILLISECONDS) << 80 | _random.getrandbits(80)) << 2
     return "".join([_PAIRS[bits >> shift & 0x3FF] for shift in range(120, -1, -10)])
+
+
+def uid_time(uid: str) -> int:
+    """Returns when a uid was made, in µs since the epoch.
+
+    Raises:
+        ValueError: it is no uid.
+    """
+    if _UID.fullmatch(uid) is None:
+        raise ValueError(f"{uid!r} is no uid")
+    # 50 bits: the 48 of the time, and two random ones.
+    return (int(uid[:10], 32) >> 2) * 1_000
 
 
 def team_name(team: str) -> str:
@@ -70,6 +93,15 @@ def parse_experiment(name: str, field: str = "name") -> ExperimentName:
         InvalidArgument: the name has another form.
     """
     return ExperimentName(*_parse(name, "teams/*/experiments/*", field))
+
+
+def parse_artifact(name: str, field: str = "name") -> ArtifactName:
+    """Reads `teams/{team}/artifacts/{artifact}`.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    return ArtifactName(*_parse(name, "teams/*/artifacts/*", field))
 
 
 def parse_cluster(name: str, field: str = "name") -> str:

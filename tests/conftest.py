@@ -52,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 FRESH = """
+DELETE FROM artifact; DELETE FROM artifact_files; DELETE FROM artifact_label;
+DELETE FROM artifact_reference;
 DELETE FROM attempt; DELETE FROM change; DELETE FROM cluster; DELETE FROM event;
 DELETE FROM experiment; DELETE FROM label; DELETE FROM lease; DELETE FROM request;
 DELETE FROM server; DELETE FROM task; DELETE FROM object; DELETE FROM blob;

@@ -12,12 +12,20 @@ A `Filter` is judged in two ways that must agree: by `Filter.matches`, and by th
 
 from __future__ import annotations
 
-from subgrpc.filters.fields import EXPERIMENT_FIELDS, TASK_FIELDS, FilterField, Kind, micros
+from subgrpc.filters.fields import (
+    ARTIFACT_FIELDS,
+    EXPERIMENT_FIELDS,
+    TASK_FIELDS,
+    FilterField,
+    Kind,
+    micros,
+)
 from subgrpc.filters.order import ORDER_COLUMNS, OrderBy, parse_order
 from subgrpc.filters.parser import parse_filter
 from subgrpc.filters.tree import And, Comparison, Filter, Has, Node, Not, Or
 
 __all__ = [
+    "ARTIFACT_FIELDS",
     "EXPERIMENT_FIELDS",
     "ORDER_COLUMNS",
     "TASK_FIELDS",

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from subgrpc import names
+from subgrpc.v1.artifact_service_pb2 import ArtifactState
 from subgrpc.v1.experiment_service_pb2 import ExperimentState
 from subgrpc.v1.types_pb2 import TaskState
 
@@ -82,6 +83,21 @@ EXPERIMENT_FIELDS = _by_name(
     FilterField("labels", Kind.MAP, operator.attrgetter("labels")),
 )
 """What a filter over experiments may name."""
+
+ARTIFACT_FIELDS = _by_name(
+    FilterField("artifact_id", Kind.STRING, lambda it: it.name.rpartition("/")[2]),
+    FilterField("uid", Kind.STRING, operator.attrgetter("uid")),
+    _state("state", dict(ArtifactState.items()), "ARTIFACT_STATE_"),
+    FilterField("creator", Kind.STRING, operator.attrgetter("creator")),
+    FilterField("display_name", Kind.STRING, operator.attrgetter("display_name")),
+    FilterField("digest", Kind.STRING, operator.attrgetter("digest")),
+    FilterField("experiment", Kind.STRING, operator.attrgetter("source.experiment")),
+    FilterField("output", Kind.STRING, operator.attrgetter("source.output")),
+    _time("create_time"),
+    _time("update_time"),
+    FilterField("labels", Kind.MAP, operator.attrgetter("labels")),
+)
+"""What a filter over artifacts may name."""
 
 TASK_FIELDS = _by_name(
     _state("status.state", dict(TaskState.items()), "TASK_STATE_"),

@@ -16,13 +16,15 @@ What callers should know:
 
 from __future__ import annotations
 
+from subgrpc.metastore.artifact_reads import StoredArtifact
 from subgrpc.metastore.blobs import BlobPlace
 from subgrpc.metastore.feed import ChangeFeed
-from subgrpc.metastore.kinds import EXPERIMENTS, Kind
+from subgrpc.metastore.kinds import ARTIFACTS, EXPERIMENTS, Kind
 from subgrpc.metastore.records import (
     AttemptRow,
     Change,
     Fence,
+    FileBatch,
     Identity,
     Item,
     Key,
@@ -37,12 +39,14 @@ from subgrpc.metastore.store import Metastore
 from subgrpc.metastore.transaction import Transaction
 
 __all__ = [
+    "ARTIFACTS",
     "EXPERIMENTS",
     "AttemptRow",
     "BlobPlace",
     "Change",
     "ChangeFeed",
     "Fence",
+    "FileBatch",
     "Identity",
     "Item",
     "Key",
@@ -54,5 +58,6 @@ __all__ = [
     "ServerRecord",
     "Snapshot",
     "SnapshotItems",
+    "StoredArtifact",
     "Transaction",
 ]

@@ -13,8 +13,9 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from sqlalchemy import Column, ColumnElement, Table
 
-from subgrpc.filters import EXPERIMENT_FIELDS, FilterField
+from subgrpc.filters import ARTIFACT_FIELDS, EXPERIMENT_FIELDS, FilterField
 from subgrpc.metastore.tables import table
+from subgrpc.v1.artifact_service_pb2 import Artifact
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
 
@@ -87,3 +88,23 @@ EXPERIMENTS: Final = Kind(
         )
     },
 )
+
+_artifact, _artifact_label = table("artifact"), table("artifact_label")
+
+ARTIFACTS: Final = Kind(
+    name="artifact",
+    table=_artifact,
+    parse=Artifact.FromString,
+    fields=ARTIFACT_FIELDS,
+    unique=("uid", "artifact_id"),
+    indexed=("labels", "experiment", "digest", "creator"),
+    related={
+        "labels": Related(
+            on=_artifact_label.c.artifact_uid == _artifact.c.uid,
+            key=_artifact_label.c.key,
+            value=_artifact_label.c.value,
+            walk=(_artifact_label.c.create_time, _artifact_label.c.artifact_uid),
+        )
+    },
+)
+"""They change without a revision: nobody watches them, and there are no snapshots of them."""

@@ -150,6 +150,22 @@ class RememberedRequest(NamedTuple):
     uid: str
 
 
+class FileBatch(NamedTuple):
+    """Some files of an artifact, as they are stored.
+
+    Attributes:
+        number: which batch, from 0.
+        first_path: the first one's path.
+        file_count: how many.
+        body: they, in the field `files` of a serialised ListArtifactFilesResponse.
+    """
+
+    number: int
+    first_path: str
+    file_count: int
+    body: bytes
+
+
 Key = list[str | int]
 """A place in an ordered list: the values of the last row's order columns, as JSON scalars."""
 

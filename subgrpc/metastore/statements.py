@@ -25,7 +25,9 @@ from sqlalchemy import (
 from sqlalchemy import bindparam as at
 from sqlalchemy.engine import Dialect
 
+from subgrpc.metastore.artifact_statements import ArtifactStatements
 from subgrpc.metastore.blob_statements import BlobStatements
+from subgrpc.metastore.compiling import compiled
 from subgrpc.metastore.tables import table
 
 _meta, _experiment, _label, _event = (table(n) for n in ("meta", "experiment", "label", "event"))
@@ -39,20 +41,6 @@ _ZERO: ColumnElement[int] = literal_column("0")
 _ONE: ColumnElement[int] = literal_column("1")
 
 
-def compiled(statement: Any, dialect: Dialect, parameters: tuple[str, ...] | None = None) -> str:
-    """Compiles a statement.
-
-    Args:
-        statement: of SQLAlchemy.
-        dialect: with a positional parameter style.
-        parameters: the names of its parameters, in the order in which it must take them.
-    """
-    found = statement.compile(dialect=dialect)
-    order = tuple(found.positiontup or ())
-    assert parameters is None or order == parameters, (order, parameters, str(found))
-    return str(found)
-
-
 class Statements:
     """Every fixed statement, as SQL of one dialect."""
 
@@ -63,6 +51,7 @@ class Statements:
         self._parts()
         self._engine()
         self.blobs = BlobStatements(dialect)
+        self.artifacts = ArtifactStatements(dialect)
 
     def _sql(self, statement: Any, *parameters: str) -> str:
         return compiled(statement, self.dialect, parameters)

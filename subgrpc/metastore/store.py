@@ -18,6 +18,7 @@ from subgrpc import names
 from subgrpc.errors import DataLoss, FailedPrecondition
 from subgrpc.filters import Filter, OrderBy
 from subgrpc.metastore import blobs
+from subgrpc.metastore.artifact_reads import ArtifactReads
 from subgrpc.metastore.blobs import BlobPlace
 from subgrpc.metastore.database import Opened, ReadDatabase
 from subgrpc.metastore.engine_transaction import attempt_row
@@ -67,6 +68,7 @@ class Metastore:
         server_id: who this data folder's server is, among them.
         identity: who this control plane is.
         feed: the newest changes, and how to wait for the next.
+        artifacts: what is read of artifacts.
         clock: the time in µs since the epoch, for all that is stored and compared with it.
     """
 
@@ -98,6 +100,7 @@ class Metastore:
         self.feed = ChangeFeed(feed_size, revision)
         self._queries = Queries(statements.dialect)
         self._listing = Listing(opened.reader, statements, self._queries)
+        self.artifacts = ArtifactReads(opened.reader, statements, self._listing)
         self._retention = change_retention // timedelta(microseconds=1)
         self._change_limit = change_limit
         self._following = (

@@ -258,6 +258,79 @@ class ArtifactObjectRow(Base, table=True):
     object_id: str = Field(primary_key=True)
 
 
+class ArtifactRow(Base, table=True):
+    """An artifact: `subgrpc.v1.Artifact`. `tail`: how its files go on; empty: they do not."""
+
+    __tablename__ = "artifact"
+    __table_args__ = (
+        Index("uq_artifact_name", "team", "artifact_id", unique=True),
+        Index("ix_artifact_uid", "team", "uid"),
+        Index("ix_artifact_created", "team", "create_time", "uid"),
+        Index("ix_artifact_updated", "team", "update_time", "uid"),
+        Index("ix_artifact_experiment", "team", "experiment", "create_time", "uid"),
+        Index("ix_artifact_digest", "team", "digest", "create_time", "uid"),
+        Index("ix_artifact_creator", "team", "creator", "create_time", "uid"),
+        Index(
+            "ix_artifact_open",
+            "update_time",
+            "uid",
+            sqlite_where=text("state = 1"),
+            postgresql_where=text("state = 1"),
+        ),
+    )
+
+    uid: str = Field(primary_key=True)
+    team: str
+    artifact_id: str
+    state: int
+    creator: str
+    display_name: str
+    digest: str
+    experiment: str
+    output: str
+    create_time: int = Field(sa_type=BigInteger)
+    update_time: int = Field(sa_type=BigInteger)
+    tail: bytes
+    body: bytes
+
+
+class ArtifactLabelRow(Base, table=True):
+    """A label of an artifact: as `LabelRow`."""
+
+    __tablename__ = "artifact_label"
+    __table_args__ = (
+        Index("ix_artifact_label_value", "team", "key", "value", "create_time", "artifact_uid"),
+    )
+
+    artifact_uid: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    value: str
+    team: str
+    create_time: int = Field(sa_type=BigInteger)
+
+
+class ArtifactFilesRow(Base, table=True):
+    """Some files of an artifact, by path: see `subgrpc.metastore.records.FileBatch`."""
+
+    __tablename__ = "artifact_files"
+
+    artifact_uid: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    first_path: str
+    file_count: int
+    body: bytes
+
+
+class ArtifactReferenceRow(Base, table=True):
+    """Something needs an artifact, which is therefore not deleted: `referrer` is its name."""
+
+    __tablename__ = "artifact_reference"
+    __table_args__ = (Index("ix_artifact_reference_referrer", "referrer"),)
+
+    artifact_uid: str = Field(primary_key=True)
+    referrer: str = Field(primary_key=True)
+
+
 def table(name: str) -> Table:
     """The SQLAlchemy table of that name."""
     return Base.metadata.tables[name]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from subgrpc.errors import AlreadyExists, NotFound
 from subgrpc.filters import micros
 from subgrpc.metastore.database import Row, WriteDatabase
@@ -17,6 +15,7 @@ from subgrpc.metastore.engine_transaction import EngineTransaction
 from subgrpc.metastore.kinds import EXPERIMENTS
 from subgrpc.metastore.records import Change, RememberedRequest
 from subgrpc.metastore.statements import Statements
+from subgrpc.metastore.times import set_time
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
 
@@ -88,7 +87,7 @@ class Transaction(EngineTransaction):
         """
         _, team, _, experiment_id = experiment.name.split("/")
         if not experiment.HasField("create_time"):
-            _set_time(experiment.create_time, self.now)
+            set_time(experiment.create_time, self.now)
         created = micros(experiment.create_time)
         body = self._stamp(experiment)
         row = (
@@ -120,7 +119,7 @@ class Transaction(EngineTransaction):
         """
         stored = self._existing(experiment.uid)
         experiment.etag = _etag(stored.revision)
-        _set_time(experiment.update_time, stored.update_time)
+        set_time(experiment.update_time, stored.update_time)
         if experiment.SerializeToString(deterministic=True) == stored.body:
             return
         if experiment.cluster != stored.cluster:
@@ -164,7 +163,7 @@ class Transaction(EngineTransaction):
             last = rows[0][0] if rows else 0
         event.sequence = self._sequences[uid] = last + 1
         if not event.HasField("time"):
-            _set_time(event.time, self.now)
+            set_time(event.time, self.now)
         self.run(self.statements.insert_event, (uid, event.sequence, event.SerializeToString()))
 
     def remembered(self, principal: str, method: str, request_id: str) -> RememberedRequest | None:
@@ -210,7 +209,7 @@ class Transaction(EngineTransaction):
         """Sets etag and update_time to this transaction's, and serialises."""
         self._versioned()
         experiment.etag = _etag(self.revision)
-        _set_time(experiment.update_time, self.now)
+        set_time(experiment.update_time, self.now)
         return experiment.SerializeToString(deterministic=True)
 
     def _versioned(self) -> None:
@@ -235,12 +234,6 @@ class Transaction(EngineTransaction):
 
 def _etag(revision: int) -> str:
     return f"{revision:x}"
-
-
-def _set_time(timestamp: Timestamp, time: int) -> None:
-    """In place: a message of its own would be made only to be copied."""
-    timestamp.seconds = time // 1_000_000
-    timestamp.nanos = time % 1_000_000 * 1_000
 
 
 def _end_time(experiment: Experiment) -> int:

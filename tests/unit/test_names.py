@@ -58,6 +58,16 @@ def test_uids_are_ordered_by_time_and_fit_backends() -> None:
     assert first == first.lower()
 
 
+def test_a_uid_tells_when_it_was_made() -> None:
+    """To the millisecond; what is no uid is refused."""
+    before = time.time_ns() // 1_000_000
+    made = names.uid_time(names.new_uid())
+    assert before * 1_000 <= made <= time.time_ns() // 1_000
+    for text in ("", "x" * 26, "0" * 25, "0" * 25 + "\n"):
+        with pytest.raises(ValueError, match="no uid"):
+            names.uid_time(text)
+
+
 def test_task_names_hold_attempt_role_and_index() -> None:
     """The name of a task, from its experiment's."""
     task = names.task_name("teams/t/experiments/e", 2, "worker", 7)

@@ -243,6 +243,7 @@ async def test_models_and_migrations_agree(tmp_path: Path) -> None:
         "ix_experiment_active": "active = 1",
         "ix_attempt_unsettled": "settled = 0",
         "ix_object_unused": "users = 0",
+        "ix_artifact_open": "state = 1",
     }
 
 
