@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from subgrpc.errors import FieldViolation, InvalidArgument
@@ -23,18 +24,25 @@ class OrderBy:
         return f"{self.column} desc" if self.descending else self.column
 
 
-def parse_order(text: str) -> OrderBy:
-    """Reads an `order_by`, such as `create_time desc`; empty: newest first.
+def parse_order(
+    text: str, columns: Sequence[str] = ORDER_COLUMNS, default: OrderBy | None = None
+) -> OrderBy:
+    """Reads an `order_by`, such as `create_time desc`.
+
+    Args:
+        text: what is asked for.
+        columns: what may be asked for.
+        default: what an empty text asks for; None: newest first.
 
     Raises:
         InvalidArgument: the violation of field `order_by` says what may stand there.
     """
     words = text.split()
     if not words:
-        return OrderBy()
-    if words[0] not in ORDER_COLUMNS:
-        hint = did_you_mean(words[0], ORDER_COLUMNS)
-        problem = f"cannot order by {shown(words[0])}{hint}; one of {', '.join(ORDER_COLUMNS)}"
+        return default or OrderBy()
+    if words[0] not in columns:
+        hint = did_you_mean(words[0], columns)
+        problem = f"cannot order by {shown(words[0])}{hint}; one of {', '.join(columns)}"
     elif len(words) > 2 or (len(words) == 2 and words[1] not in ("asc", "desc")):
         problem = f"after {words[0]} only asc or desc may stand, not {shown(' '.join(words[1:]))}"
     else:

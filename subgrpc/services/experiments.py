@@ -76,7 +76,7 @@ class Experiments:
 
     async def create(self, request: api.CreateExperimentRequest, principal: str) -> bytes:
         """Stores a new experiment; it is durable when this returns."""
-        once = Once.of(principal, request)
+        once = Once.of(principal, request, Transaction.experiment)
         try:
             experiment = await self._checked(request, principal)
         except InvalidArgument:
@@ -160,7 +160,7 @@ class Experiments:
             tx.save_experiment(experiment)
             return experiment
 
-        done = await Once.of(principal, request).write(self._store, change)
+        done = await Once.of(principal, request, Transaction.experiment).write(self._store, change)
         return self._changed(done, wanted.name, wake=False)
 
     async def cancel(self, request: api.CancelExperimentRequest, principal: str) -> bytes:
@@ -187,7 +187,8 @@ class Experiments:
             return experiment
 
         return self._changed(
-            await Once.of(principal, request).write(self._store, change), request.name
+            await Once.of(principal, request, Transaction.experiment).write(self._store, change),
+            request.name,
         )
 
     async def delete(self, request: api.DeleteExperimentRequest, principal: str) -> bytes:
@@ -213,7 +214,7 @@ class Experiments:
             tx.save_experiment(experiment)
             return experiment
 
-        done = await Once.of(principal, request).write(self._store, change)
+        done = await Once.of(principal, request, Transaction.experiment).write(self._store, change)
         return b"" if done is None else self._changed(done, request.name)
 
     async def _checked(self, request: api.CreateExperimentRequest, principal: str) -> Experiment:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
 from subgrpc.errors import AlreadyExists
 from subgrpc.metastore import Metastore, Transaction
-from subgrpc.v1.experiment_service_pb2 import Experiment
 
-Mutation = Callable[[Transaction], Experiment | None]
-"""Changes an experiment and returns it; None: there is none, and that is fine."""
+
+class Resource(Protocol):
+    """What mutations are about: a message with a uid."""
+
+    uid: str
+
+
+R = TypeVar("R", bound=Resource)
+Mutation = Callable[[Transaction], R | None]
+"""Changes a resource and returns it; None: there is none, and that is fine."""
+Find = Callable[[Transaction, str], R | None]
+"""Returns the resource with a uid."""
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class Once(Generic[R]):
     """One mutation as its caller asked for it.
 
     Attributes:
@@ -26,53 +35,62 @@ class Once:
         method: the request's type.
         request_id: empty: nothing is remembered.
         body_hash: SHA-256 of the request without its id.
+        find: returns what it is about, as it is now.
     """
 
     principal: str
     method: str
     request_id: str
     body_hash: bytes
+    find: Find[R]
 
     @classmethod
-    def of(cls, principal: str, request: Any) -> Once:
+    def of(cls, principal: str, request: Any, find: Find[R]) -> Once[R]:
         """Reads a request that has a `request_id`."""
         method = request.DESCRIPTOR.name
         if not request.request_id:
-            return cls(principal, method, "", b"")
+            return cls(principal, method, "", b"", find)
         body: Message = type(request)()
         body.CopyFrom(request)
         body.ClearField("request_id")
         digest = hashlib.sha256(body.SerializeToString(deterministic=True)).digest()
-        return cls(principal, method, request.request_id, digest)
+        return cls(principal, method, request.request_id, digest, find)
 
-    async def write(self, store: Metastore, mutation: Mutation) -> Experiment | None:
+    async def write(
+        self, store: Metastore, mutation: Mutation[R], *, ordered: bool = False
+    ) -> R | None:
         """Carries out the mutation, or, if that was done before, returns what became of it.
+
+        Args:
+            store: where.
+            mutation: what to do.
+            ordered: by `Metastore.write_ordered`: it makes no revision.
 
         Raises:
             AlreadyExists: reason REQUEST_ID_REUSED: the id was used with another body.
             SubgrpcError: what the mutation raises; nothing is remembered then.
         """
 
-        def once(tx: Transaction) -> Experiment | None:
-            done, experiment = self._repeat(tx)
+        def once(tx: Transaction) -> R | None:
+            done, found = self._repeat(tx)
             if done:
-                return experiment
-            experiment = mutation(tx)
+                return found
+            found = mutation(tx)
             if self.request_id:
-                uid = experiment.uid if experiment is not None else ""
+                uid = found.uid if found is not None else ""
                 tx.remember(self.principal, self.method, self.request_id, self.body_hash, uid)
-            return experiment
+            return found
 
-        return await store.write(once)
+        return await (store.write_ordered if ordered else store.write)(once)
 
-    async def repeated(self, store: Metastore) -> Experiment | None:
+    async def repeated(self, store: Metastore) -> R | None:
         """What became of an earlier request of this id; None: there was none, or it is gone."""
         if not self.request_id:
             return None
         return await store.write_unversioned(lambda tx: self._repeat(tx)[1])
 
-    def _repeat(self, tx: Transaction) -> tuple[bool, Experiment | None]:
-        """Whether this was done before, and the experiment that it concerned."""
+    def _repeat(self, tx: Transaction) -> tuple[bool, R | None]:
+        """Whether this was done before, and what it concerned."""
         if not self.request_id:
             return False, None
         known = tx.remembered(self.principal, self.method, self.request_id)
@@ -84,4 +102,4 @@ class Once:
                 "within 24 hours; use a new one"
             )
             raise AlreadyExists(text, reason="REQUEST_ID_REUSED")
-        return True, tx.experiment(known.uid)
+        return True, self.find(tx, known.uid)
