@@ -141,7 +141,7 @@ def open_store(settings: StoreSettings, plugins: PluginManager) -> ArtifactStore
     """
     scheme, colon, _ = settings.url.partition(":")
     if not colon:
-        raise invalid(settings.name, f"{settings.url!r} is no URL, such as file:///FOLDER")
+        raise invalid(settings.name, "its URL is none, such as file:///FOLDER")
     return plugins.store(scheme.lower()).from_settings(settings)
 
 

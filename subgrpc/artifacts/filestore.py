@@ -43,11 +43,12 @@ def folder_of(settings: StoreSettings) -> Path:
     """
     parts = urlsplit(settings.url)
     path = unquote(parts.path)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not path.startswith("/"):
-        text = f"{settings.url!r} is not like file:///var/lib/subgrpc/artifacts"
+    ours = parts.scheme == "file" and parts.netloc in ("", "localhost")
+    more = parts.query or parts.fragment or "\0" in path
+    if not ours or not path.startswith("/") or more:
+        # The URL is not repeated: somebody may have put a password into it.
+        text = "its URL is not that of a folder, such as file:///var/lib/subgrpc/artifacts"
         raise failures.invalid(settings.name, text)
-    if parts.query or parts.fragment or "\0" in path:
-        raise failures.invalid(settings.name, f"{settings.url!r} is more than a folder")
     return Path(path)
 
 
@@ -98,7 +99,7 @@ class FileStore(ArtifactStore):
         self, key: str, offset: int = 0, length: int | None = None
     ) -> Generator[bytes, None, None]:
         """Reads a file in pieces."""
-        check_range(offset, length)
+        check_range(self._name, offset, length)
         with os_errors(self._name), self._object(key) as (file, found):
             end = found.size if length is None else min(found.size, offset + length)
             while offset < end:
@@ -116,10 +117,10 @@ class FileStore(ArtifactStore):
             try:
                 with self._inside(root, folders) as folder:
                     found = os.stat(last, dir_fd=folder, follow_symlinks=False)
+                    return self._described(key, found)
             except FileNotFoundError:
                 self._still_mounted(root)
                 return None
-        return self._described(key, found)
 
     def delete(self, key: str) -> None:
         """Unlinks a file. If the machine goes down now it may come back, and is swept later."""
@@ -128,7 +129,7 @@ class FileStore(ArtifactStore):
             try:
                 with self._inside(root, folders) as folder:
                     os.unlink(last, dir_fd=folder)
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError):
                 self._still_mounted(root)
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -181,10 +182,11 @@ class FileStore(ArtifactStore):
         Raises:
             FailedPrecondition: STORE_MISCONFIGURED: this is not the store that was here before.
         """
+        before = self._mounted  # another thread may make it at this very moment
         try:
             os.stat(_INCOMING, dir_fd=root, follow_symlinks=False)
         except FileNotFoundError:
-            if self._mounted:
+            if before:
                 text = f"{self._folder} was a store, and is another folder now: is it mounted?"
                 raise failures.misconfigured(self._name, text) from None
         else:
@@ -207,7 +209,15 @@ class FileStore(ArtifactStore):
                         raise
                     self._make(place, name)  # somebody has tidied up
                     place = stack.enter_context(descriptor(name, _INSIDE, place))
+                except NotADirectoryError:
+                    if make or not self._is_object(place, name):
+                        raise
+                    raise FileNotFoundError(name) from None  # nothing is below an object
             yield place
+
+    def _is_object(self, place: int, name: str) -> bool:
+        """Not a symbolic link, say."""
+        return modes.S_ISREG(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode)
 
     def _make(self, place: int, name: str) -> None:
         """Makes a folder, or makes durable one whose maker may not have come so far."""
@@ -223,10 +233,11 @@ class FileStore(ArtifactStore):
             try:
                 folder = stack.enter_context(self._inside(root, folders))
                 file = stack.enter_context(descriptor(last, _READ, folder))
+                found = self._described(key, os.fstat(file))
             except FileNotFoundError:
                 self._still_mounted(root)
                 raise failures.not_found(self._name, key) from None
-            yield file, self._described(key, os.fstat(file))
+            yield file, found
 
     def _has(self, key: str, size: int) -> bool:
         found = self.stat(key)
@@ -235,6 +246,8 @@ class FileStore(ArtifactStore):
         return found is not None
 
     def _described(self, key: str, found: os.stat_result) -> StoredObject:
+        if modes.S_ISDIR(found.st_mode):
+            raise FileNotFoundError(key)
         if not modes.S_ISREG(found.st_mode):
             text = f"{self._folder / key} is no ordinary file; remove it"
             raise failures.misconfigured(self._name, text)

@@ -32,12 +32,14 @@ def check_prefix(store: str, prefix: str) -> str:
     return prefix
 
 
-def check_range(offset: int, length: int | None) -> None:
+def check_range(store: str, offset: int, length: int | None) -> None:
     """Takes what may be read.
 
     Raises:
         InvalidArgument: OUT_OF_RANGE: one of them is negative.
     """
     if offset < 0 or (length is not None and length < 0):
-        text = f"an offset ({offset}) and a length ({length}) are not negative"
+        text = (
+            f"artifact store {store!r}: neither offset ({offset}) nor length ({length}) is negative"
+        )
         raise InvalidArgument(text, reason="OUT_OF_RANGE")

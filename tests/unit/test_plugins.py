@@ -54,7 +54,7 @@ def test_unknown_store() -> None:
     with pytest.raises(InvalidArgument, match=r"'ftp' URLs; .*file.*subgrpc-storage") as refused:
         open_store(StoreSettings("far", "ftp://host/path"), PluginManager())
     assert refused.value.reason == "STORE_UNKNOWN"
-    with pytest.raises(InvalidArgument, match=r"'far'.*'/path' is no URL"):
+    with pytest.raises(InvalidArgument, match=r"'far'.*URL is none"):
         open_store(StoreSettings("far", "/path"), PluginManager())
 
 
