@@ -76,12 +76,14 @@ class Experiments:
 
     async def create(self, request: api.CreateExperimentRequest, principal: str) -> bytes:
         """Stores a new experiment; it is durable when this returns."""
-        once = Once.of(principal, request, Transaction.experiment)
+        once = Once.of(principal, request)
         try:
             experiment = await self._checked(request, principal)
         except InvalidArgument:
             # A repeat is answered even if, say, its secret is gone by now.
-            if not request.validate_only and (done := await once.repeated(self._store)):
+            if not request.validate_only and (
+                done := await once.repeated(self._store, Transaction.experiment)
+            ):
                 return response(done)
             raise
         if request.validate_only:
@@ -96,7 +98,9 @@ class Experiments:
             )
             return experiment
 
-        return self._changed(await once.write(self._store, insert), experiment.name)
+        return self._changed(
+            await once.write(self._store, insert, Transaction.experiment), experiment.name
+        )
 
     async def get(self, request: api.GetExperimentRequest) -> bytes:
         """Returns an experiment as it is stored, unparsed."""
@@ -160,7 +164,7 @@ class Experiments:
             tx.save_experiment(experiment)
             return experiment
 
-        done = await Once.of(principal, request, Transaction.experiment).write(self._store, change)
+        done = await Once.of(principal, request).write(self._store, change, Transaction.experiment)
         return self._changed(done, wanted.name, wake=False)
 
     async def cancel(self, request: api.CancelExperimentRequest, principal: str) -> bytes:
@@ -187,7 +191,7 @@ class Experiments:
             return experiment
 
         return self._changed(
-            await Once.of(principal, request, Transaction.experiment).write(self._store, change),
+            await Once.of(principal, request).write(self._store, change, Transaction.experiment),
             request.name,
         )
 
@@ -214,7 +218,7 @@ class Experiments:
             tx.save_experiment(experiment)
             return experiment
 
-        done = await Once.of(principal, request, Transaction.experiment).write(self._store, change)
+        done = await Once.of(principal, request).write(self._store, change, Transaction.experiment)
         return b"" if done is None else self._changed(done, request.name)
 
     async def _checked(self, request: api.CreateExperimentRequest, principal: str) -> Experiment:
