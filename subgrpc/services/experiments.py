@@ -76,14 +76,12 @@ class Experiments:
 
     async def create(self, request: api.CreateExperimentRequest, principal: str) -> bytes:
         """Stores a new experiment; it is durable when this returns."""
-        once = Once.of(principal, request)
+        once = Once.of(principal, request, Transaction.experiment)
         try:
             experiment = await self._checked(request, principal)
         except InvalidArgument:
             # A repeat is answered even if, say, its secret is gone by now.
-            if not request.validate_only and (
-                done := await once.repeated(self._store, Transaction.experiment)
-            ):
+            if not request.validate_only and (done := await once.repeated(self._store)):
                 return response(done)
             raise
         if request.validate_only:
@@ -98,9 +96,7 @@ class Experiments:
             )
             return experiment
 
-        return self._changed(
-            await once.write(self._store, insert, Transaction.experiment), experiment.name
-        )
+        return self._changed(await once.write(self._store, insert), experiment.name)
 
     async def get(self, request: api.GetExperimentRequest) -> bytes:
         """Returns an experiment as it is stored, unparsed."""
@@ -164,7 +160,7 @@ class Experiments:
             tx.save_experiment(experiment)
             return experiment
 
-        done = await Once.of(principal, request).write(self._store, change, Transaction.experiment)
+        done = await Once.of(principal, request, Transaction.experiment).write(self._store, change)
         return self._changed(done, wanted.name, wake=False)
 
     async def cancel(self, request: api.CancelExperimentRequest, principal: str) -> bytes:
@@ -191,7 +187,7 @@ class Experiments:
             return experiment
 
         return self._changed(
-            await Once.of(principal, request).write(self._store, change, Transaction.experiment),
+            await Once.of(principal, request, Transaction.experiment).write(self._store, change),
             request.name,
         )
 
@@ -218,7 +214,7 @@ class Experiments:
             tx.save_experiment(experiment)
             return experiment
 
-        done = await Once.of(principal, request).write(self._store, change, Transaction.experiment)
+        done = await Once.of(principal, request, Transaction.experiment).write(self._store, change)
         return b"" if done is None else self._changed(done, request.name)
 
     async def _checked(self, request: api.CreateExperimentRequest, principal: str) -> Experiment:

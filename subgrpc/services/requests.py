@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -14,22 +14,20 @@ from subgrpc.metastore import Metastore, Transaction
 
 
 class Resource(Protocol):
-    """What a mutation returns."""
+    """What mutations are about: a message with a uid."""
 
-    @property
-    def uid(self) -> str:
-        """By which it is found again."""
+    uid: str
 
 
 R = TypeVar("R", bound=Resource)
 Mutation = Callable[[Transaction], R | None]
 """Changes a resource and returns it; None: there is none, and that is fine."""
-Load = Callable[[Transaction, str], R | None]
-"""Returns the resource with a uid as it is now; None: it is gone."""
+Find = Callable[[Transaction, str], R | None]
+"""Returns the resource with a uid."""
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class Once(Generic[R]):
     """One mutation as its caller asked for it.
 
     Attributes:
@@ -37,34 +35,36 @@ class Once:
         method: the request's type.
         request_id: empty: nothing is remembered.
         body_hash: SHA-256 of the request without its id.
+        find: returns what it is about, as it is now.
     """
 
     principal: str
     method: str
     request_id: str
     body_hash: bytes
+    find: Find[R]
 
     @classmethod
-    def of(cls, principal: str, request: Any) -> Once:
+    def of(cls, principal: str, request: Any, find: Find[R]) -> Once[R]:
         """Reads a request that has a `request_id`."""
         method = request.DESCRIPTOR.name
         if not request.request_id:
-            return cls(principal, method, "", b"")
+            return cls(principal, method, "", b"", find)
         body: Message = type(request)()
         body.CopyFrom(request)
         body.ClearField("request_id")
         digest = hashlib.sha256(body.SerializeToString(deterministic=True)).digest()
-        return cls(principal, method, request.request_id, digest)
+        return cls(principal, method, request.request_id, digest, find)
 
-    async def write(self, store: Metastore, mutation: Mutation[R], load: Load[R]) -> R | None:
+    async def write(
+        self, store: Metastore, mutation: Mutation[R], *, ordered: bool = False
+    ) -> R | None:
         """Carries out the mutation, or, if that was done before, returns what became of it.
 
-        Raises as `mutation`.
-        """
-        return await store.write(self.mutation(mutation, load))
-
-    def mutation(self, mutation: Mutation[R], load: Load[R]) -> Mutation[R]:
-        """The mutation that does nothing if it was done before, but returns what became of it.
+        Args:
+            store: where.
+            mutation: what to do.
+            ordered: by `Metastore.write_ordered`: it makes no revision.
 
         Raises:
             AlreadyExists: reason REQUEST_ID_REUSED: the id was used with another body.
@@ -72,25 +72,25 @@ class Once:
         """
 
         def once(tx: Transaction) -> R | None:
-            done, resource = self._repeat(tx, load)
+            done, found = self._repeat(tx)
             if done:
-                return resource
-            resource = mutation(tx)
+                return found
+            found = mutation(tx)
             if self.request_id:
-                uid = resource.uid if resource is not None else ""
+                uid = found.uid if found is not None else ""
                 tx.remember(self.principal, self.method, self.request_id, self.body_hash, uid)
-            return resource
+            return found
 
-        return once
+        return await (store.write_ordered if ordered else store.write)(once)
 
-    async def repeated(self, store: Metastore, load: Load[R]) -> R | None:
+    async def repeated(self, store: Metastore) -> R | None:
         """What became of an earlier request of this id; None: there was none, or it is gone."""
         if not self.request_id:
             return None
-        return await store.write_unversioned(lambda tx: self._repeat(tx, load)[1])
+        return await store.write_unversioned(lambda tx: self._repeat(tx)[1])
 
-    def _repeat(self, tx: Transaction, load: Load[R]) -> tuple[bool, R | None]:
-        """Whether this was done before, and the resource that it concerned."""
+    def _repeat(self, tx: Transaction) -> tuple[bool, R | None]:
+        """Whether this was done before, and what it concerned."""
         if not self.request_id:
             return False, None
         known = tx.remembered(self.principal, self.method, self.request_id)
@@ -102,4 +102,4 @@ class Once:
                 "within 24 hours; use a new one"
             )
             raise AlreadyExists(text, reason="REQUEST_ID_REUSED")
-        return True, load(tx, known.uid)
+        return True, self.find(tx, known.uid)
