@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from subgrpc.errors import SubgrpcError
 from subgrpc.metastore.database import DatabaseFailed, Parameters, Refuse, Row, Taken
+from subgrpc.metastore.postgres_commands import (
+    RELEASE,
+    UNDO,
+    Batch,
+    Command,
+    Part,
+    Statement,
+    only_inserts,
+    repeated,
+)
 from subgrpc.metastore.postgres_connect import ANSWER_SECONDS, Server, mapped, unavailable
 from subgrpc.metastore.postgres_session import (
-    NOTHING,
     Answer,
     ConnectionLost,
-    Encoded,
     ServerError,
     Session,
     encoded,
@@ -32,8 +40,6 @@ DECIDE_SECONDS: Final = 5.0
 _UNIQUE_VIOLATION: Final = "23505"
 _NO_SUCH_TRANSACTION: Final = "22023"
 _PAUSE: Final = 0.05
-_SAVEPOINT: Final = "SAVEPOINT part"
-_RELEASE: Final = "RELEASE part"
 _GREATEST_BATCH: Final = 2000
 _BEGINNING: Final = 2
 """Statements that every transaction begins with."""
@@ -43,29 +49,6 @@ _END_BACKEND: Final = (
     " WHERE pid = $1::int AND backend_xid::text = ($2::text::xid8::xid)::text"
 )
 _STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
-
-
-class _Part:
-    """What one mutation writes.
-
-    Attributes:
-        begun: its savepoint is among the statements.
-        refuse: who is told that it cannot be kept; None: it is not over yet.
-    """
-
-    def __init__(self) -> None:
-        self.begun = False
-        self.refuse: Refuse | None = None
-
-
-class _Command(NamedTuple):
-    sql: str
-    parameters: Encoded = NOTHING
-    taken: Taken | None = None
-    part: _Part | None = None
-
-
-_UNDO: Final = (_Command("ROLLBACK TO part"), _Command(_RELEASE))
 
 
 class PostgresWriter:
@@ -84,14 +67,15 @@ class PostgresWriter:
         self._server = server
         self._mark = mark
         self._session: Session | None = None
-        self._pending: list[_Command] = []
+        self._pending: list[Command | Batch] = []
+        self._waiting = 0
         self._fresh = False
         self._transaction = ""
-        self._part: _Part | None = None
+        self._part: Part | None = None
 
     def begin(self) -> None:
         """Begins a transaction; nothing is sent yet."""
-        self._pending = [_Command("BEGIN"), _Command("SELECT pg_current_xact_id()::text")]
+        self._pending = [Command("BEGIN"), Command("SELECT pg_current_xact_id()::text")]
         # Until the first answer nothing depends on what this connection did: it can be repeated.
         self._fresh = True
 
@@ -118,7 +102,7 @@ class PostgresWriter:
 
     def rollback(self) -> None:
         """Rolls back; a connection that cannot do so is given up."""
-        self._pending, self._fresh, self._part = [], False, None
+        self._pending, self._waiting, self._fresh, self._part = [], 0, False, None
         if self._session is not None:
             try:
                 self._add("ROLLBACK")
@@ -128,60 +112,79 @@ class PostgresWriter:
 
     def savepoint(self) -> None:
         """Begins a part; one that only reads costs nothing."""
-        self._part = _Part()
+        self._part = Part()
 
     def release(self, refuse: Refuse) -> None:
         """Keeps the part, as far as is known by now."""
         part, self._part = self._part, None
-        if part is not None and part.begun:
-            part.refuse = refuse
-            self._pending.append(_Command(_RELEASE, part=part))
-            if len(self._pending) > _GREATEST_BATCH:
-                self._exchange()
+        if part is None or not (part.begun or part.statements):
+            return
+        part.refuse = refuse
+        if part.begun:
+            self._pending.append(Command(RELEASE, part=part))
+        elif only_inserts(part.statements):
+            self._batch().parts.append(part)
+        else:
+            self._pending += (*part.commands(), Command(RELEASE, part=part))
+        self._waiting += len(part.statements)
+        if self._waiting > _GREATEST_BATCH:
+            self._exchange()
 
     def undo(self) -> None:
         """Undoes the part; it costs nothing if nothing of it was sent."""
         part, self._part = self._part, None
-        if part is None or not part.begun:
-            return
-        sent = not any(each.sql == _SAVEPOINT and each.part is part for each in self._pending)
-        self._pending = [each for each in self._pending if each.part is not part]
-        if sent:
-            self._pending += _UNDO
+        if part is not None and part.begun:
+            self._pending = [each for each in self._pending if not _is_of(each, part)]
+            self._pending += UNDO
 
     def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a query."""
+        if self._part is not None and self._part.statements:
+            self._begin(self._part)
         self._add(sql, parameters)
         return self._exchange()[-1]
 
     def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a statement that writes and has rows."""
-        self._begun()
+        if self._part is not None and not self._part.begun:
+            self._begin(self._part)
         return self.all(sql, parameters)
 
     def run(self, sql: str, parameters: Parameters = (), taken: Taken | None = None) -> None:
         """Runs a statement with those that follow."""
-        self._pending.append(_Command(sql, encoded(parameters), taken, self._begun()))
+        part = self._part
+        if part is None or part.begun:
+            self._pending.append(Command(sql, encoded(parameters), taken, part))
+        else:
+            part.statements.append(Statement(sql, parameters, taken))
 
     def run_many(self, sql: str, parameters: Sequence[Parameters]) -> None:
         """Runs a statement repeatedly."""
-        part = self._begun()
-        self._pending += [_Command(sql, encoded(each), None, part) for each in parameters]
+        part = self._part
+        if part is None or part.begun:
+            self._pending += repeated(sql, parameters, part)
+        else:
+            part.statements += (Statement(sql, each) for each in parameters)
 
     def close(self) -> None:
         """Closes the connection."""
         self._drop()
 
     def _add(self, sql: str, parameters: Parameters = ()) -> None:
-        self._pending.append(_Command(sql, encoded(parameters), None, self._part))
+        self._pending.append(Command(sql, encoded(parameters), None, self._part))
 
-    def _begun(self) -> _Part | None:
-        """The part that is written, with its savepoint."""
-        part = self._part
-        if part is not None and not part.begun:
-            part.begun = True
-            self._pending.append(_Command(_SAVEPOINT, part=part))
-        return part
+    def _begin(self, part: Part) -> None:
+        """Has the part's statements sent, and those that follow, with the next result."""
+        self._pending += part.commands()
+        part.begun, part.statements = True, []
+
+    def _batch(self) -> Batch:
+        """The batch that ends what is pending."""
+        last = self._pending[-1] if self._pending else None
+        if not isinstance(last, Batch):
+            last = Batch()
+            self._pending.append(last)
+        return last
 
     def _exchange(self) -> list[list[Row]]:
         """Sends what is pending and waits for the results; who is refused meanwhile is told.
@@ -191,7 +194,7 @@ class PostgresWriter:
             Exception: what a statement of the part that is not over has for a key that is taken.
         """
         while True:
-            commands, self._pending = self._pending, []
+            commands, self._pending, self._waiting = _flat(self._pending), [], 0
             try:
                 answer = self._repeatable(commands)
             except ConnectionLost as error:
@@ -204,22 +207,26 @@ class PostgresWriter:
                 return answer.results
             self._refuse(commands, len(answer.results), answer.error)
 
-    def _refuse(self, commands: list[_Command], failed: int, said: ServerError) -> None:
+    def _refuse(self, commands: list[Command], failed: int, said: ServerError) -> None:
         """Undoes the part of a failed statement, and has what is behind it sent again.
 
         Raises:
             Exception: what is behind it depends on it, or the database has failed.
         """
         part, error = commands[failed].part, self._failure(said, commands[failed].taken)
-        if part is None or part.refuse is None or isinstance(error, DatabaseFailed):
+        if part is None or isinstance(error, DatabaseFailed):
             raise error
-        part.refuse(error)
-        self._pending = [
-            *_UNDO,
-            *(each for each in commands[failed + 1 :] if each.part is not part),
-        ]
+        instead: Iterable[Command] = ()
+        if isinstance(part, Batch):
+            instead = part.single_commands()
+        elif part.refuse is None:
+            raise error
+        else:
+            part.refuse(error)
+        behind = (each for each in commands[failed + 1 :] if each.part is not part)
+        self._pending = [*UNDO, *instead, *behind]
 
-    def _repeatable(self, commands: list[_Command]) -> Answer:
+    def _repeatable(self, commands: list[Command]) -> Answer:
         """One exchange; on a fresh connection if the old one turns out to be gone."""
         session = self._session
         if session is not None:
@@ -275,8 +282,8 @@ class PostgresWriter:
         try:
             if self._session is None:
                 self._session = self._server.connect()
-            end = _Command(_END_BACKEND, encoded((pid, transaction)))
-            answer = _exchange(self._session, [end, _Command(_STATUS, encoded((transaction,)))])
+            end = Command(_END_BACKEND, encoded((pid, transaction)))
+            answer = _exchange(self._session, [end, Command(_STATUS, encoded((transaction,)))])
         except (ConnectionLost, SubgrpcError):
             self._drop()
             return None
@@ -287,7 +294,22 @@ class PostgresWriter:
         return found
 
 
-def _exchange(session: Session, commands: Sequence[_Command]) -> Answer:
+def _flat(pending: Iterable[Command | Batch]) -> list[Command]:
+    """The commands of which the pending ones consist."""
+    commands: list[Command] = []
+    for each in pending:
+        if isinstance(each, Batch):
+            commands += each.commands()
+        else:
+            commands.append(each)
+    return commands
+
+
+def _is_of(pending: Command | Batch, part: Part) -> bool:
+    return isinstance(pending, Command) and pending.part is part
+
+
+def _exchange(session: Session, commands: Sequence[Command]) -> Answer:
     """Sends one batch and waits for its answer."""
     for each in commands:
         session.add(each.sql, each.parameters)

@@ -5,12 +5,13 @@ import contextlib
 import resource
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from subgrpc.errors import Aborted, AlreadyExists, NotFound, Unavailable
+from subgrpc.filters import EXPERIMENT_FIELDS, OrderBy, parse_filter
 from subgrpc.metastore import Fence, Metastore, Transaction
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
@@ -344,3 +345,44 @@ async def test_of_a_group_each_is_refused_alone(store: Metastore) -> None:
         assert await store.get_experiment_by_uid(each.uid) == each.SerializeToString(
             deterministic=True
         )
+
+
+async def test_many_that_only_insert_are_stored_whole_or_refused_alone(store: Metastore) -> None:
+    """Each with its labels, its event and its request id, whatever of it is taken already."""
+    await insert(store, experiment("taken"))
+    made = [experiment(f"n{number}", color="x", size=str(number)) for number in range(150)]
+    made[0].name = made[70].name = made[149].name = "teams/red/experiments/taken"
+    made[3].name = made[2].name
+    made[90].labels.clear()
+
+    def one(new: Experiment) -> Callable[[Transaction], None]:
+        def mutate(tx: Transaction) -> None:
+            tx.insert_experiment(new)
+            tx.add_event(new.uid, ExperimentEvent(type="Created"))
+            tx.remember("ann", "Create", new.uid, b"h" * 32, new.uid)
+
+        return mutate
+
+    results = await asyncio.gather(
+        *(store.write(one(each)) for each in made), return_exceptions=True
+    )
+    refused = [number for number, result in enumerate(results) if result is not None]
+    assert refused == [0, 3, 70, 149]
+    assert all(getattr(results[number], "reason", "") == "EXPERIMENT_EXISTS" for number in refused)
+    kept = [each for number, each in enumerate(made) if number not in refused]
+    assert [each.after for each in await store.changes_after(1, 200)] == [
+        each.SerializeToString(deterministic=True) for each in kept
+    ]
+
+    def known(tx: Transaction) -> list[str]:
+        found = (tx.remembered("ann", "Create", each.uid) for each in made)
+        return [each.uid for each in found if each is not None]
+
+    assert await store.write(known) == [each.uid for each in kept]
+    for each in made:
+        events = await store.list_events(each.uid, after=0, limit=9)
+        assert len(events.items) == (each in kept)
+    chosen = parse_filter('labels.color = "x"', EXPERIMENT_FIELDS)
+    order = OrderBy("create_time", descending=False)
+    page = await store.list_experiments("red", filter=chosen, order=order, after=None, limit=200)
+    assert len(page.items) == len(kept) - 1
