@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
+from psycopg.pq.abc import PGconn
 
 from subgrpc.errors import SubgrpcError
 from subgrpc.metastore.postgres_connect import ANSWER_SECONDS, Server
@@ -47,6 +48,31 @@ class PostgresListener:
             # Also after a while of silence: a dead connection is as silent as an idle one.
             await asyncio.wait_for(connection.execute(f"LISTEN {CHANNEL}"), ANSWER_SECONDS)
             ring()
-            async for each in connection.notifies(timeout=ANSWER_SECONDS):
-                if each.payload != self._mark:
-                    ring()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._lost(connection.pgconn, ring), ANSWER_SECONDS)
+
+    async def _lost(self, connection: PGconn, ring: Callable[[], None]) -> None:
+        """Calls `ring` until the connection breaks, which it raises.
+
+        Not by psycopg's generator: own commits ring as well, often, and each costs it several
+        times what it costs here.
+        """
+        loop = asyncio.get_running_loop()
+        lost: asyncio.Future[None] = loop.create_future()
+
+        def readable() -> None:
+            try:
+                connection.consume_input()
+                while (note := connection.notifies()) is not None:
+                    if note.extra != self._mark.encode():
+                        ring()
+            except psycopg.Error as error:
+                loop.remove_reader(socket)
+                lost.set_exception(error)
+
+        socket = connection.socket
+        loop.add_reader(socket, readable)
+        try:
+            await lost
+        finally:
+            loop.remove_reader(socket)

@@ -91,7 +91,8 @@ class FakeBackend:
     def __init__(self, *, automatic: bool = False) -> None:
         self.automatic = automatic
         self.obedient = automatic
-        self.holding = False
+        self._going_on = asyncio.Event()
+        self._going_on.set()
         self.outage = ""
         self.delay = 0.0
         self.violations: list[FieldViolation] = []
@@ -99,6 +100,22 @@ class FakeBackend:
         self.runs: dict[RunKey, FakeRun] = {}
         self._changed = asyncio.Event()
         self._log: list[Run] = []
+
+    @property
+    def holding(self) -> bool:
+        """See above."""
+        return not self._going_on.is_set()
+
+    @holding.setter
+    def holding(self, holding: bool) -> None:
+        if holding:
+            self._going_on.clear()
+        else:
+            self._going_on.set()
+
+    async def let_go(self) -> None:
+        """Returns once it is not `holding`."""
+        await self._going_on.wait()
 
     def description(self) -> DriverDescription:
         """What `describe` answers: an endless machine."""
@@ -272,8 +289,7 @@ class FakeDriver(Driver):
 
     async def prepare(self, workload: Workload) -> bytes:
         """A handle."""
-        while self.backend.holding:
-            await self.backend.changed()
+        await self.backend.let_go()
         return f"fake {workload.experiment_uid} {workload.attempt}".encode()
 
     async def submit(self, workload: Workload, run: Run, secrets: Mapping[str, bytes]) -> None:
