@@ -27,7 +27,8 @@ from subgrpc.validation import validate
 Frame = Message | bytes
 UnaryUseCase = Callable[[Any, Call], Awaitable[Frame]]
 StreamUseCase = Callable[[Any, Call], AsyncIterator[Frame]]
-"""Returns a generator: it is closed when its caller goes away."""
+"""Returns a generator: it is closed when its caller goes away. Where the client streams, too, it
+gets an iterator of requests."""
 UseCase = UnaryUseCase | StreamUseCase
 Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 
@@ -65,6 +66,8 @@ def _handler(
 ) -> grpc.RpcMethodHandler[Any, Any]:
     name = f"{method.containing_service.name}.{method.name}"
     read = _reader(method)
+    if method.client_streaming:
+        return grpc.stream_stream_rpc_method_handler(_streaming(name, read, use_case, gate, True))
     if method.server_streaming:
         # As a stream of requests, which looks the same on the wire: gRPC itself would leave a
         # caller waiting for ever who closes his side without a request.
@@ -110,7 +113,7 @@ def _unary(
 
 
 def _streaming(
-    name: str, read: Callable[[bytes], Message], use_case: Any, gate: Gate
+    name: str, read: Callable[[bytes], Message], use_case: Any, gate: Gate, many: bool = False
 ) -> Callable[[object, Context], Awaitable[None]]:
     async def handle(_: object, context: Context) -> None:
         # Written frame by frame, not as a generator: gRPC leaves those of callers that went away
@@ -118,7 +121,7 @@ def _streaming(
         try:
             call = gate.enter(name, context)
             with gate.stream(call.principal):
-                request = read(await _only_message(context))
+                request = _messages(context, read) if many else read(await _only_message(context))
                 # The caller learns at once that he is connected, also if nothing happens.
                 await context.send_initial_metadata(())
                 async with aclosing(use_case(request, call)) as frames:
@@ -136,6 +139,11 @@ def _streaming(
         await gate.refuse(context, failure)
 
     return handle
+
+
+async def _messages(context: Context, read: Callable[[bytes], Message]) -> AsyncIterator[Message]:
+    while isinstance(message := await context.read(), bytes):
+        yield read(message)
 
 
 async def _only_message(context: Context) -> bytes:

@@ -1,0 +1,235 @@
+"""Blobs come in pieces, are compared with their digests, and are told complete when durable."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from subgrpc.artifacts import StoreSettings
+from subgrpc.artifacts.filestore import FileStore
+from subgrpc.errors import FailedPrecondition, InvalidArgument, OutOfRange, ResourceExhausted
+from subgrpc.metastore import Metastore
+from subgrpc.services.blobs import Intake, Spool, Storage
+from subgrpc.services.blobs.storage import Span
+from subgrpc.v1.artifact_service_pb2 import BlobPiece
+
+from .conftest import SmallPacks, content, digest, pieces
+
+
+async def kept(storage: Storage, data: bytes) -> bytes | None:
+    """What the store returns for a blob; None: it is not there."""
+    found = await storage.find([bytes.fromhex(digest(data))])
+    if not found:
+        return None
+    [place] = found.values()
+    return await storage.bytes_of(Span(place.key, place.start, place.size))
+
+
+async def sent(storage: Storage, *batches: list[BlobPiece]) -> list[str]:
+    """Uploads; returns the digests that were told complete."""
+    intake = Intake(storage)
+    async with intake:
+        for batch in batches:
+            await intake.take(batch)
+    return [each.digest for each in intake.told() if each.complete]
+
+
+async def broken(storage: Storage, *batches: list[BlobPiece]) -> None:
+    """Uploads over a connection that breaks at the end."""
+    with contextlib.suppress(ConnectionError):
+        async with Intake(storage) as intake:
+            for batch in batches:
+                await intake.take(batch)
+            raise ConnectionError
+
+
+async def test_small_blobs_share_objects(storage: Storage, artifact_store: FileStore) -> None:
+    """Promise: hundreds of small blobs need few objects, and each is read back as it was."""
+    blobs = [content(size, size) for size in range(1, 301)]
+    told = await sent(storage, *map(pieces, blobs))
+    assert sorted(told) == sorted(map(digest, blobs))
+    assert [await kept(storage, each) for each in blobs] == blobs
+    assert len(list(artifact_store.list())) == 1
+
+
+async def test_a_large_blob_is_an_object_of_its_own(
+    storage: Storage, artifact_store: FileStore
+) -> None:
+    """Promise: a blob in many pieces is put together; what has arrived is told on the way."""
+    blob = content(100_000)
+    intake = Intake(storage)
+    async with intake:
+        for piece in pieces(blob, 7_000):
+            await intake.take([piece])
+    told = intake.told()
+    assert [each.committed_size for each in told] == [*range(7_000, 98_001, 7_000), 100_000]
+    assert [each.complete for each in told] == [False] * 14 + [True]
+    assert await kept(storage, blob) == blob
+    [stored] = artifact_store.list()
+    assert stored.key.startswith(f"objects/{digest(blob)[:2]}/{digest(blob)}.")
+
+
+async def test_what_is_there_is_not_kept_twice(storage: Storage, artifact_store: FileStore) -> None:
+    """Promise: a blob that is there is told complete at once, and leaves no second object."""
+    blobs = [content(100), content(50_000)]
+    first = await sent(storage, *map(pieces, blobs))
+    again = await sent(storage, *map(pieces, blobs))
+    assert sorted(again) == sorted(first)
+    assert len(list(artifact_store.list())) == 2
+
+
+async def test_a_broken_upload_goes_on_where_it_stopped(storage: Storage) -> None:
+    """Promise: what has arrived of a blob is there for the next upload, with only the rest."""
+    blob = content(90_000)
+    parts = pieces(blob, 10_000)
+    await broken(storage, parts[:4])
+    assert storage.spool.received(bytes.fromhex(digest(blob))) == 40_000
+    with pytest.raises(OutOfRange) as refused:
+        await sent(storage, parts[3:])
+    assert refused.value.reason == "BLOB_OFFSET"
+    assert refused.value.metadata["committedSize"] == "40000"
+    assert await sent(storage, parts[4:]) == [digest(blob)]
+    assert await kept(storage, blob) == blob
+
+
+async def test_what_was_whole_is_kept_though_the_upload_breaks(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """Promise: blobs that had arrived when the connection broke need not be sent again."""
+    blobs = [content(500, number) for number in range(5)]
+    await broken(storage, [each for blob in blobs for each in pieces(blob)])
+    await storage.settled()
+    assert [await kept(storage, each) for each in blobs] == blobs
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_a_wrong_digest_is_refused_and_forgotten(storage: Storage, tmp_path: Path) -> None:
+    """Promise: content of another digest is never kept, small or large, and can be sent rightly."""
+    for right in (content(300), content(30_000)):
+        wrong = bytes(reversed(right))
+        lies = pieces(wrong, 20_000)
+        for each in lies:
+            each.digest = digest(right)
+        with pytest.raises(InvalidArgument) as refused:
+            await sent(storage, lies)
+        assert refused.value.reason == "DIGEST_MISMATCH"
+        assert await kept(storage, right) is None
+        assert list((tmp_path / "spool").iterdir()) == []
+        assert await sent(storage, pieces(right, 20_000)) == [digest(right)]
+
+
+@pytest.mark.parametrize(
+    ("piece", "field"),
+    [
+        (BlobPiece(digest="abc", size_bytes=3, data=b"abc"), "pieces[0].digest"),
+        (BlobPiece(digest="A" * 64, size_bytes=3, data=b"abc"), "pieces[0].digest"),
+        (BlobPiece(digest="a" * 64, size_bytes=0), "pieces[0].size_bytes"),
+        (BlobPiece(digest="a" * 64, size_bytes=-1), "pieces[0].size_bytes"),
+        (BlobPiece(digest="a" * 64, size_bytes=(64 << 20) + 1), "pieces[0].size_bytes"),
+        (BlobPiece(digest="a" * 64, size_bytes=2, data=b"abc"), "pieces[0].offset"),
+        (BlobPiece(digest="a" * 64, size_bytes=3, offset=-1, data=b"a"), "pieces[0].offset"),
+        (BlobPiece(digest="a" * 64, size_bytes=3, offset=2**62, data=b"a"), "pieces[0].offset"),
+    ],
+)
+async def test_nonsense_is_refused(storage: Storage, piece: BlobPiece, field: str) -> None:
+    """Promise: what cannot be a piece of a blob is refused, with the field that is wrong."""
+    with pytest.raises(InvalidArgument) as refused:
+        await sent(storage, [piece])
+    assert [each.field for each in refused.value.violations] == [field]
+
+
+async def test_two_uploads_of_one_blob_at_once(storage: Storage) -> None:
+    """Promise: they do not disturb each other; the blob is there, once."""
+    blob = content(60_000)
+    parts = pieces(blob, 10_000)
+    async with Intake(storage) as one, Intake(storage) as other:
+        for part in parts:
+            await one.take([part])
+            await other.take([part])
+    assert await kept(storage, blob) == blob
+
+
+async def test_another_size_for_one_digest_is_refused(storage: Storage) -> None:
+    """Promise: pieces that contradict each other about the blob's size are refused."""
+    blob = content(60_000)
+    first, second = pieces(blob, 40_000)
+    second.size_bytes = 60_001
+    with pytest.raises(InvalidArgument) as refused:
+        await sent(storage, [first], [second])
+    assert refused.value.reason == "DIGEST_MISMATCH"
+
+
+async def test_a_store_that_fails_is_told(storage: Storage, tmp_path: Path) -> None:
+    """Promise: what the store raises reaches the upload; nothing is told complete."""
+    (tmp_path / "store").rename(tmp_path / "elsewhere")
+    with pytest.raises(FailedPrecondition) as refused:
+        await sent(storage, pieces(content(50_000)))
+    assert refused.value.reason == "STORE_MISCONFIGURED"
+    assert await kept(storage, content(50_000)) is None
+    (tmp_path / "elsewhere").rename(tmp_path / "store")
+    assert await sent(storage, pieces(content(50_000)))
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_any_cut_and_any_break_gives_the_same_bytes(data: st.DataObject) -> None:
+    """Promise: however a blob is cut, and wherever its uploads break, it arrives as it is."""
+
+    async def check() -> None:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "store").mkdir()
+            metastore = await Metastore.open(folder / "data")
+            settings_ = StoreSettings(name="files", url=(folder / "store").as_uri())
+            store = SmallPacks.from_settings(settings_)
+            storage = Storage(metastore, store, Spool(folder / "spool"))
+            blob = content(data.draw(st.integers(1, 50_000)))
+            raw = bytes.fromhex(digest(blob))
+            for last in (False, False, False, True):
+                offset = storage.spool.received(raw) % len(blob)
+                cut = data.draw(st.integers(len(blob) // 10 + 1, len(blob)))
+                rest = _from(blob, offset, cut)
+                count = len(rest) if last else data.draw(st.integers(0, len(rest)))
+                batches = [[each] for each in rest[:count]]
+                await (sent if last else broken)(storage, *batches)
+            assert await kept(storage, blob) == blob
+            await storage.close()
+            await metastore.close()
+
+    asyncio.run(check())
+
+
+def _from(blob: bytes, offset: int, cut: int) -> list[BlobPiece]:
+    return [
+        BlobPiece(
+            digest=digest(blob), size_bytes=len(blob), offset=each, data=blob[each : each + cut]
+        )
+        for each in range(offset, len(blob), cut)
+    ]
+
+
+async def test_a_full_disk_is_told(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise: no room for the spool is RESOURCE_EXHAUSTED, and what had arrived stays."""
+    blob = content(60_000)
+    first, second, third = pieces(blob, 20_000)
+    real = os.pwrite
+
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    await broken(storage, [first])
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(ResourceExhausted) as refused:
+        await sent(storage, [second])
+    assert refused.value.reason == "STORE_FULL"
+    monkeypatch.setattr(os, "pwrite", real)
+    assert await sent(storage, [second], [third]) == [digest(blob)]
+    assert await kept(storage, blob) == blob
