@@ -62,6 +62,9 @@ class ServerConfig:
         token_file: file of lines `TOKEN PRINCIPAL`; with it every call needs a bearer token.
         advertise: where other servers that share the database reach this one, `HOST:PORT` or
             `unix:PATH`; empty: at its first listener that is not all of the machine's addresses.
+        artifacts: the URL of the artifact store, the same for all servers of a control plane;
+            empty: a folder in the data folder.
+        artifact_options: the store's own options.
         peer_ca: PEM file with the authorities of other servers' certificates; None: gRPC's own.
         clusters: the clusters by name.
         default_cluster: where experiments run that name none; empty: the only one, or `local`.
@@ -84,6 +87,8 @@ class ServerConfig:
     token_file: Path | None = None
     advertise: str = ""
     peer_ca: Path | None = None
+    artifacts: str = ""
+    artifact_options: Mapping[str, str] = field(default_factory=dict)
     clusters: Mapping[str, ClusterSettings] = field(default_factory=_local)
     default_cluster: str = ""
     change_retention: timedelta = timedelta(hours=24)

@@ -56,7 +56,7 @@ DELETE FROM artifact; DELETE FROM artifact_files; DELETE FROM artifact_label;
 DELETE FROM artifact_reference;
 DELETE FROM attempt; DELETE FROM change; DELETE FROM cluster; DELETE FROM event;
 DELETE FROM experiment; DELETE FROM label; DELETE FROM lease; DELETE FROM request;
-DELETE FROM server; DELETE FROM task; DELETE FROM object; DELETE FROM blob;
+DELETE FROM server; DELETE FROM setting; DELETE FROM task; DELETE FROM object; DELETE FROM blob;
 DELETE FROM artifact_object;
 UPDATE meta SET revision = 0, pruned = 0, restored = 0, control_plane_id = gen_random_uuid()::text,
     history_id = gen_random_uuid()::text,

@@ -78,6 +78,18 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     help="Option of the cluster `local`, such as cpu=8 or memory=16Gi; repeatable.",
 )
 @click.option(
+    "--artifacts",
+    metavar="URL",
+    help="Where artifacts are kept: file:///FOLDER, s3://BUCKET/PREFIX, hdfs://HOST:PORT/FOLDER; "
+    "the same for all servers on one --database.  [default: a folder in --data-dir]",
+)
+@click.option(
+    "--artifact-option",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Option of that store, such as endpoint_url=https://minio.example; repeatable.",
+)
+@click.option(
     "--docs-url",
     metavar="URL",
     help="Where you have published the site of `make docs`: errors then link to their entry.",
@@ -111,13 +123,14 @@ def command(
     database = given.pop("database")
     given["listen"] = tuple(_absolute(each) for each in given["listen"])
     given["advertise"] = _absolute(given["advertise"])
-    local = _local_options(ctx, given["local"])
+    local = _pairs(ctx, "--local", given["local"])
+    stored = _pairs(ctx, "--artifact-option", given["artifact_option"])
     if detach:
         started = detached.start(data_dir, _arguments(given), {"SUBGRPC_DATABASE": database})
         _print_ready(started, data_dir, form)
         return exitcodes.OK
     try:
-        _serve(_config(given, database, local), given["log_level"], ready_fd, form)
+        _serve(_config(given, database, local, stored), given["log_level"], ready_fd, form)
     except SubgrpcError as error:
         _report(ready_fd, {"error": error.message, "reason": error.reason})
         raise
@@ -130,17 +143,19 @@ def _absolute(listener: str) -> str:
     return listener if path in (listener, "") else f"unix:{os.path.abspath(path)}"
 
 
-def _local_options(ctx: click.Context, pairs: tuple[str, ...]) -> dict[str, object]:
-    options: dict[str, object] = {}
+def _pairs(ctx: click.Context, option: str, pairs: tuple[str, ...]) -> dict[str, str]:
+    options: dict[str, str] = {}
     for each in pairs:
         key, equals, value = each.partition("=")
         if not key or not equals:
-            raise click.UsageError(f"--local {each!r} is not KEY=VALUE.", ctx)
+            raise click.UsageError(f"{option} {each!r} is not KEY=VALUE.", ctx)
         options[key] = value
     return options
 
 
-def _config(given: dict[str, Any], database: str, local: dict[str, object]) -> ServerConfig:
+def _config(
+    given: dict[str, Any], database: str, local: dict[str, str], stored: dict[str, str]
+) -> ServerConfig:
     from subgrpc.config import ClusterSettings, ServerConfig
 
     return ServerConfig(
@@ -153,6 +168,8 @@ def _config(given: dict[str, Any], database: str, local: dict[str, object]) -> S
         token_file=given["token_file"],
         advertise=given["advertise"],
         peer_ca=given["peer_ca"],
+        artifacts=given["artifacts"] or "",
+        artifact_options=stored,
         lease_length=given["lease_length"],
         docs_url=given["docs_url"] or "",
         clusters={"local": ClusterSettings(driver="local", options=local)},

@@ -44,6 +44,12 @@ class BlobStatements:
                 .where(*there, blob.c.digest.in_(keys))
             )
         )
+        of = use.c.artifact_uid == at("uid")
+        used = blob.join(it, it.c.id == blob.c.object_id).join(use, use.c.object_id == it.c.id)
+        self.places_of = self._keyed(
+            lambda keys: select(*place).select_from(used).where(of, blob.c.digest.in_(keys)),
+            "uid",
+        )
         self.touch = self._keyed(
             lambda keys: (
                 update(it)
@@ -75,7 +81,6 @@ class BlobStatements:
         insert_blob = self._sql(insert(blob), *(each.name for each in blob.columns))
         self.insert_blob = f"{insert_blob} ON CONFLICT DO NOTHING"
         self.use = self._sql(insert(use), *(each.name for each in use.columns))
-        of = use.c.artifact_uid == at("uid")
         self.used = self._sql(select(use.c.object_id).where(of), "uid")
         self.used_of = self._keyed(
             lambda keys: select(use.c.object_id).where(of, use.c.object_id.in_(keys)), "uid"

@@ -78,6 +78,16 @@ async def read_places(
     return found
 
 
+async def read_places_of(
+    reader: ReadDatabase, statements: BlobStatements, artifact_uid: str, digests: Collection[bytes]
+) -> dict[bytes, BlobPlace]:
+    """Where blobs of an artifact are: see `Metastore.blobs_of`."""
+    found: dict[bytes, BlobPlace] = {}
+    for sql, keys in _portions(statements.places_of, digests):
+        found.update(_places(await reader.all(sql, (artifact_uid, *keys))))
+    return found
+
+
 def places(tx: EngineTransaction, digests: Collection[bytes]) -> dict[bytes, BlobPlace]:
     """Where blobs are, by digest; those that are not there are left out."""
     found: dict[bytes, BlobPlace] = {}

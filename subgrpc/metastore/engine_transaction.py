@@ -57,6 +57,10 @@ class EngineTransaction(ABC):
             self.wrote = True
             self._database.run_many(sql, parameters)
 
+    def settle(self, key: str, value: str) -> None:
+        """Settles something once for all servers; what was settled before stays."""
+        self.run(self.statements.settle, (key, value))
+
     def attempt(self, uid: str, number: int) -> AttemptRow | None:
         """Returns an attempt; None: there is none."""
         rows = self.query(self.statements.attempt, (uid, number))

@@ -223,6 +223,9 @@ class Statements:
         )
         self.server = self._sql(select(_server).where(_server.c.id == at("id")), "id")
         self.put_server = self._put("server", "id")
+        setting = table("setting").c
+        self.setting = self._sql(select(setting.value).where(setting.key == at("key")), "key")
+        self.settle = f"{self._insert('setting')} ON CONFLICT DO NOTHING"
         self.clusters = self._sql(select(cluster.body).order_by(cluster.name))
         self.cluster = self._sql(select(cluster.body).where(cluster.name == at("name")), "name")
         self.put_cluster = self._put("cluster", "name")

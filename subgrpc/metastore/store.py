@@ -289,6 +289,11 @@ class Metastore:
         row = await self._reader.one(self._statements.server, (server_id,))
         return None if row is None else ServerRecord._make(row)
 
+    async def setting(self, key: str) -> str | None:
+        """What was settled once for all servers (`Transaction.settle`); None: nothing yet."""
+        row = await self._reader.one(self._statements.setting, (key,))
+        return None if row is None else row[0]
+
     async def attempts(self, uid: str) -> list[AttemptRow]:
         """The attempts of an experiment, in order."""
         return [
@@ -316,6 +321,14 @@ class Metastore:
     async def blobs(self, digests: Collection[bytes]) -> dict[bytes, BlobPlace]:
         """Where blobs are, by digest; those that are not there are left out."""
         return await blobs.read_places(self._reader, self._statements.blobs, digests)
+
+    async def blobs_of(
+        self, artifact_uid: str, digests: Collection[bytes]
+    ) -> dict[bytes, BlobPlace]:
+        """As `blobs`, of those that an artifact uses."""
+        return await blobs.read_places_of(
+            self._reader, self._statements.blobs, artifact_uid, digests
+        )
 
     async def changes_after(self, revision: int, limit: int) -> list[Change]:
         """The next changes after a revision, in commit order, whole revisions only.

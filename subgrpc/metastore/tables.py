@@ -209,6 +209,15 @@ class ClusterRow(Base, table=True):
     body: bytes
 
 
+class SettingRow(Base, table=True):
+    """What was settled once, for all servers of a control plane."""
+
+    __tablename__ = "setting"
+
+    key: str = Field(primary_key=True)
+    value: str
+
+
 class ObjectRow(Base, table=True):
     """An object of the artifact store: see `subgrpc.metastore.blobs`.
 

@@ -32,7 +32,7 @@ gets an iterator of requests."""
 UseCase = UnaryUseCase | StreamUseCase
 Handlers: TypeAlias = "dict[str, grpc.RpcMethodHandler[Any, Any]]"
 
-_READS = ("Get", "BatchGet", "List", "Watch", "Stream")
+_READS = ("Get", "BatchGet", "List", "Watch", "Stream", "Find", "Download", "SignBlobDownloads")
 _log = structlog.get_logger(__name__)
 
 
@@ -47,11 +47,13 @@ def register(
     Args:
         server: one that was not started yet.
         service: its descriptor.
-        use_cases: by method name; every method has one.
+        use_cases: by method name; without one a method is UNIMPLEMENTED.
         gate: lets calls in.
     """
     handlers = {
-        method.name: _handler(method, use_cases[method.name], gate) for method in service.methods
+        method.name: _handler(method, use_cases[method.name], gate)
+        for method in service.methods
+        if method.name in use_cases
     }
     add_handlers(server, service.full_name, handlers)
 

@@ -20,6 +20,7 @@ from subgrpc.engine import Engine, EngineSettings
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Metastore
 from subgrpc.plugins import PluginManager
+from subgrpc.rpc.artifacts import artifact_use_cases, open_storage
 from subgrpc.rpc.auth import make_authenticator
 from subgrpc.rpc.gate import Gate
 from subgrpc.rpc.hop import Hops
@@ -42,11 +43,13 @@ from subgrpc.services.history import History
 from subgrpc.services.logs import Logs
 from subgrpc.services.watch import Watches
 from subgrpc.tokens import TokenCodec
-from subgrpc.v1 import cluster_service_pb2, experiment_service_pb2
+from subgrpc.v1 import artifact_service_pb2, cluster_service_pb2, experiment_service_pb2
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
 EXPERIMENTS = experiment_service_pb2.DESCRIPTOR.services_by_name["ExperimentService"]
+ARTIFACTS = artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"]
 CLUSTERS = cluster_service_pb2.DESCRIPTOR.services_by_name["ClusterService"]
+SERVICES = (EXPERIMENTS.full_name, CLUSTERS.full_name, ARTIFACTS.full_name)
 
 MAX_RESPONSE = 16 << 20
 """Greatest message that is sent. Lists end at 3 MiB, and one experiment has less than 1 MiB."""
@@ -135,7 +138,7 @@ class Server:
             options=_options(config), maximum_concurrent_rpcs=config.limits.calls
         )
         self._stack.push_async_callback(server.stop, None)
-        health = Health(server, gate, (EXPERIMENTS.full_name, CLUSTERS.full_name))
+        health = Health(server, gate, SERVICES)
         # Bound before anything is led: a port that is taken must not cost experiments anything.
         self.addresses = tuple(bind(server, each, credentials) for each in listeners)
         journals = JournalStore(config.data_dir / "journals")
@@ -154,6 +157,9 @@ class Server:
             ),
         )
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)
+        storage = open_storage(config, store, self._plugins)
+        self._stack.push_async_callback(storage.close)
+        artifacts = artifact_use_cases(storage, store, tokens, gate.draining)
         peers = None
         if store.shared:
             gate.hops = Hops(tokens, store.server_id)
@@ -170,10 +176,12 @@ class Server:
         )
         register(server, EXPERIMENTS, experiments, gate)
         register(server, CLUSTERS, cluster_use_cases(ClusterCatalog(store, tokens)), gate)
-        add_diagnostics(server, (EXPERIMENTS.full_name, CLUSTERS.full_name), gate)
+        register(server, ARTIFACTS, artifacts, gate)
+        add_diagnostics(server, SERVICES, gate)
         self._stack.push_async_callback(engine.stop)
         await engine.start()
         await server.start()
+        storage.spawn(storage.ready())  # Its log says what is wrong before anybody needs it.
         self._stack.push_async_callback(self._drain, server, gate, health)
         await health.serving()
 

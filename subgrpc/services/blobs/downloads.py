@@ -99,6 +99,7 @@ class Downloads:
         """Signs requests by which a client reads blobs from the store itself."""
         ranges = [api.BlobRange(digest=each) for each in request.digests]
         wanted = await self._located(request.parent, ranges, "digests")
+        await self._storage.ready()
         if not self._storage.signs:
             raise cannot_sign(self._storage)
         answers = await asyncio.gather(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -16,6 +18,7 @@ import structlog
 from subgrpc import names
 from subgrpc.artifacts import ArtifactStore
 from subgrpc.artifacts.blobs import object_key
+from subgrpc.errors import FailedPrecondition
 from subgrpc.metastore import BlobPlace, Metastore, blobs
 from subgrpc.metastore.blobs import Sealed
 from subgrpc.services.blobs.spool import Spool
@@ -33,6 +36,10 @@ TOUCHED: Final = 15 * 60 * 1_000_000
 
 
 _log = structlog.get_logger(__name__)
+
+
+MARK: Final = "artifact-store"
+"""The setting that says which store it is: it has an object `stores/` and this."""
 
 
 class Span(NamedTuple):
@@ -66,18 +73,42 @@ class Storage:
         self._puts = asyncio.Semaphore(PUTS)
         self._tasks: set[asyncio.Task[None]] = set()
         self.signs = False
-        """Whether the store has signed requests; known once it was looked at."""
+        """Whether the store has signed requests; known once it is `ready`."""
+        self._ready = False
+        self._looking = asyncio.Lock()
 
-    async def look(self) -> None:
-        """Sees whether the store can be used, and what it can do.
+    async def ready(self) -> None:
+        """Sees to it that the store can be used, and is this control plane's; looks only once.
 
         Raises:
-            SubgrpcError: why it cannot be used now.
+            FailedPrecondition: STORE_FOREIGN: the control plane keeps its artifacts elsewhere.
+            SubgrpcError: why the store cannot be used now.
         """
-        await self.call(self.store.check)
-        probe = partial(self.store.sign_put, object_key(bytes(32), names.new_uid()))
-        signed = await self.call(probe, self.store.pack_below, bytes(32), timedelta(minutes=1))
-        self.signs = signed is not None
+        if self._ready:
+            return
+        async with self._looking:
+            if not self._ready:
+                await self.call(self.store.check)
+                await self._recognise()
+                self.signs = await self.call(_signs, self.store)
+                self._ready = True
+                _log.info("store.ready", store=self.store.name, signs=self.signs)
+
+    async def _recognise(self) -> None:
+        """Compares the store's mark with the metastore's; a new control plane makes one."""
+        mark = await self._metastore.setting(MARK)
+        if mark is None:
+            made = names.new_uid()
+            await self.call(_put_mark, self.store, made)
+            await self._metastore.write_ordered(lambda tx: tx.settle(MARK, made))
+            mark = await self._metastore.setting(MARK)
+        if await self.call(self.store.stat, f"stores/{mark}") is None:
+            text = (
+                f"the artifact store {self.store.name!r} is not the one in which this control "
+                "plane keeps its artifacts: give every server the same --artifacts"
+            )
+            facts = {"store": self.store.name, "mark": mark or ""}
+            raise FailedPrecondition(text, reason="STORE_FOREIGN", metadata=facts)
 
     async def close(self) -> None:
         """Waits for what is on its way to the store, and closes it."""
@@ -132,6 +163,7 @@ class Storage:
 
     async def reserve(self, sha256: bytes, size: int) -> str:
         """Registers an object that is about to be put; returns its id."""
+        await self.ready()
         uid = names.new_uid()
         await self._metastore.write_ordered(lambda tx: blobs.reserve(tx, uid, sha256, size))
         return uid
@@ -150,6 +182,7 @@ class Storage:
 
     async def want(self, digests: Collection[bytes]) -> dict[bytes, BlobPlace]:
         """As `find`; what is there stays for a while, also if nothing needs it."""
+        await self.ready()
         found = await self.find(digests)
         objects = {place.object_id for place in found.values()}
         if objects:
@@ -164,6 +197,7 @@ class Storage:
         Raises:
             SubgrpcError: what the store raises; DataLoss OBJECT_DAMAGED if there are fewer.
         """
+        await self.ready()
         pieces: Iterator[bytes] = self.store.get(span.key, span.start, span.length)
         following = asyncio.ensure_future(self.call(next, pieces, b""))
         try:
@@ -180,9 +214,23 @@ class Storage:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.warning("store.put_failed", store=self.store.name, error=str(error))
+            _log.warning("store.failed", store=self.store.name, error=str(error))
 
     async def bytes_of(self, span: Span) -> bytes:
         """All bytes of a span, which are few."""
         async with aclosing(self.read(span)) as pieces:
             return b"".join([piece async for piece in pieces])
+
+
+def _signs(store: ArtifactStore) -> bool:
+    """Whether a store has signed requests."""
+    key = object_key(bytes(32), names.new_uid())
+    signed = store.sign_put(key, store.pack_below, bytes(32), timedelta(minutes=1))
+    return signed is not None
+
+
+def _put_mark(store: ArtifactStore, mark: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "mark")
+        source.write_bytes(mark.encode())
+        store.put(f"stores/{mark}", source, len(mark), hashlib.sha256(mark.encode()).digest())

@@ -90,6 +90,7 @@ class Uploads:
     async def sign(self, request: api.SignBlobUploadsRequest) -> api.SignBlobUploadsResponse:
         """Signs requests by which a client puts blobs into the store itself."""
         known_team(request.parent)
+        await self._storage.ready()
         if not self._storage.signs:
             raise cannot_sign(self._storage)
         raise_violations(_unfit(request.blobs, self._storage.store.pack_below))
@@ -99,6 +100,7 @@ class Uploads:
     async def commit(self, request: api.CommitBlobsRequest) -> api.CommitBlobsResponse:
         """Makes blobs known that were put by signed requests."""
         known_team(request.parent)
+        await self._storage.ready()
         tokens = [
             json.loads(
                 self._sealer.open(

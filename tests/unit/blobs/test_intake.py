@@ -57,7 +57,7 @@ async def test_small_blobs_share_objects(storage: Storage, artifact_store: FileS
     told = await sent(storage, *map(pieces, blobs))
     assert sorted(told) == sorted(map(digest, blobs))
     assert [await kept(storage, each) for each in blobs] == blobs
-    assert len(list(artifact_store.list())) == 1
+    assert len(list(artifact_store.list("objects/"))) == 1
 
 
 async def test_a_large_blob_is_an_object_of_its_own(
@@ -73,7 +73,7 @@ async def test_a_large_blob_is_an_object_of_its_own(
     assert [each.committed_size for each in told] == [*range(7_000, 98_001, 7_000), 100_000]
     assert [each.complete for each in told] == [False] * 14 + [True]
     assert await kept(storage, blob) == blob
-    [stored] = artifact_store.list()
+    [stored] = artifact_store.list("objects/")
     assert stored.key.startswith(f"objects/{digest(blob)[:2]}/{digest(blob)}.")
 
 
@@ -83,7 +83,7 @@ async def test_what_is_there_is_not_kept_twice(storage: Storage, artifact_store:
     first = await sent(storage, *map(pieces, blobs))
     again = await sent(storage, *map(pieces, blobs))
     assert sorted(again) == sorted(first)
-    assert len(list(artifact_store.list())) == 2
+    assert len(list(artifact_store.list("objects/"))) == 2
 
 
 async def test_a_broken_upload_goes_on_where_it_stopped(storage: Storage) -> None:
@@ -233,3 +233,19 @@ async def test_a_full_disk_is_told(storage: Storage, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "pwrite", real)
     assert await sent(storage, [second], [third]) == [digest(blob)]
     assert await kept(storage, blob) == blob
+
+
+async def test_another_store_is_not_used(
+    storage: Storage, metastore: Metastore, tmp_path: Path
+) -> None:
+    """Promise: a server whose store is not the control plane's says so, and keeps nothing in it."""
+    await sent(storage, pieces(content(100)))
+    other = tmp_path / "other"
+    other.mkdir()
+    store = SmallPacks.from_settings(StoreSettings(name="files", url=other.as_uri()))
+    foreign = Storage(metastore, store, Spool(tmp_path / "other-spool"))
+    with pytest.raises(FailedPrecondition) as refused:
+        await sent(foreign, pieces(content(200)))
+    assert refused.value.reason == "STORE_FOREIGN"
+    assert list(store.list()) == []
+    await foreign.close()
