@@ -6,7 +6,8 @@ SHELL := /bin/sh
 	generate constraints docs check-breaking demo-down clean distclean
 
 PYTHONS := 3.10 3.11 3.12 3.13
-# Which real engines `make test-integration` tests: folders of tests/integration.
+# Which real engines `make test-integration` tests: folders of tests/integration, each with a `run`
+# that starts what it needs. Those that are not named are skipped where they cannot be had.
 DRIVERS ?= $(notdir $(patsubst %/,%,$(wildcard tests/integration/*/)))
 # How many test processes; more arguments for pytest.
 WORKERS ?= 4
@@ -22,9 +23,10 @@ help: ## Lists the targets.
 setup: $(READY) ## Installs everything for development into .venv.
 
 # The files that a virtual environment is made from. `make PYTHON=…` chooses the interpreter.
-$(READY): pyproject.toml constraints.txt tools/make_venv tools/find_python
+$(READY): pyproject.toml storage/pyproject.toml constraints.txt tools/make_venv tools/find_python
 	@python=$$(PYTHON='$(PYTHON)' tools/find_python) && echo "setting up .venv with $$python" && \
-		tools/make_venv .venv "$$python" -c constraints.txt -e '.[all,dev,docs,examples]'
+		tools/make_venv .venv "$$python" -c constraints.txt -e '.[all,dev,docs,examples]' \
+			-e './storage[hdfs]'
 	@touch $@
 
 # The oldest grpcio-tools that we support keeps the floor of the runtime low; it must not share an
@@ -37,7 +39,7 @@ $(GENERATOR): Makefile $(READY)
 
 # Our own modules too, where PYTHONDONTWRITEBYTECODE keeps Python from doing so.
 compiled: $(READY)
-	@$(BIN)/python -m compileall -q subgrpc examples
+	@$(BIN)/python -m compileall -q subgrpc storage examples
 
 demo: compiled ## Starts a server of its own and runs examples/digits on it.
 	@$(BIN)/python tools/demo.py
@@ -57,9 +59,11 @@ test-integration: compiled ## Runs the tests with foreign clients and real engin
 		test -d "tests/integration/$$driver" || { echo "no tests for driver $$driver in tests/integration" >&2; exit 1; }; \
 	done
 	@echo 'foreign clients: grpcurl, a Go client; real engines: $(DRIVERS)'
-	$(BIN)/pytest -rs tests/interop $(patsubst %,tests/integration/%,$(filter-out postgres,$(DRIVERS))) $(ARGS)
-	$(if $(filter postgres,$(DRIVERS)),WORKERS=2 tests/integration/postgres/run \
-		$(if $(filter file,$(origin DRIVERS)),--where-possible) $(ARGS))
+	$(BIN)/pytest -rs tests/interop $(ARGS)
+	@for driver in $(DRIVERS); do \
+		WORKERS=2 "tests/integration/$$driver/run" \
+			$(if $(filter file,$(origin DRIVERS)),--where-possible) $(ARGS) || exit 1; \
+	done
 
 test-matrix: $(READY) ## Runs the quick tests on every installed Python of 3.10 to 3.13.
 	@tools/test_matrix $(PYTHONS)
@@ -114,7 +118,7 @@ demo-down: ## Stops the server that `make demo` left running.
 
 clean: demo-down ## Removes what was built and cached; keeps the virtual environments.
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find subgrpc tests tools examples -name __pycache__ -prune -exec rm -rf {} +
+	find subgrpc storage tests tools examples -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## Removes the virtual environments too.
 	rm -rf .venv .venv-generate .venv-3.*
