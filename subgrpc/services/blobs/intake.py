@@ -22,6 +22,26 @@ REMEMBERED: Final = 100_000
 """Blobs of an upload that are known to be there without asking."""
 
 
+PROGRESS: Final = 4 << 20
+"""How far a blob is is told whenever so many more bytes have arrived."""
+
+
+class _Given(NamedTuple):
+    """A piece, taken out of its message once: each look at its data would copy it."""
+
+    text: str
+    digest: bytes
+    size: int
+    offset: int
+    data: bytes
+
+    @classmethod
+    def of(cls, piece: BlobPiece) -> _Given:
+        text = piece.digest
+        digest = bytes.fromhex(text) if DIGEST.fullmatch(text) else b""
+        return cls(text, digest, piece.size_bytes, piece.offset, piece.data)
+
+
 class _Whole(NamedTuple):
     digest: bytes
     content: bytes
@@ -68,20 +88,21 @@ class Intake:
             OutOfRange: BLOB_OFFSET.
             SubgrpcError: what the store raised, for these pieces or earlier ones.
         """
-        raise_violations(_violations(pieces))
+        given = [_Given.of(each) for each in pieces]
+        raise_violations(_violations(given))
         self.check()
-        await self._look_up({bytes.fromhex(each.digest) for each in pieces})
+        await self._look_up({each.digest for each in given})
         whole: list[_Whole] = []
-        for piece in pieces:
-            digest = bytes.fromhex(piece.digest)
+        for piece in given:
+            digest = piece.digest
             if digest in self._there or digest in self._under_way:
                 continue
-            small = piece.size_bytes < self._storage.store.pack_below
-            if small and not piece.offset and len(piece.data) == piece.size_bytes:
+            small = piece.size < self._storage.store.pack_below
+            if small and not piece.offset and len(piece.data) == piece.size:
                 self._under_way.add(digest)
                 whole.append(_Whole(digest, piece.data))
             else:
-                await self._append(digest, piece)
+                await self._append(piece)
         await self._pack_up(whole)
 
     async def finish(self) -> None:
@@ -117,17 +138,20 @@ class Intake:
         self._there.update(found)
         self._tell(*((each.digest, each.size, True) for each in found.values()))
 
-    async def _append(self, digest: bytes, piece: BlobPiece) -> None:
+    async def _append(self, piece: _Given) -> None:
         """Takes a piece of a blob that comes in several, or is too large to be packed."""
+        digest = piece.digest
         part = self._parts.get(digest)
         if part is None:
-            part = self._parts[digest] = self._storage.spool.part(digest, piece.size_bytes)
-        if part.size != piece.size_bytes:
-            text = f"blob {piece.digest} has {part.size} bytes in one piece, and now"
-            raise InvalidArgument(f"{text} {piece.size_bytes}", reason="DIGEST_MISMATCH")
+            part = self._parts[digest] = self._storage.spool.part(digest, piece.size)
+        if part.size != piece.size:
+            text = f"blob {piece.text} has {part.size} bytes in one piece, and now {piece.size}"
+            raise InvalidArgument(text, reason="DIGEST_MISMATCH")
+        before = part.received
         done = await self._storage.disk(part.write, piece.offset, piece.data)
         if not done:
-            self._tell((digest, part.received, False))
+            if part.received // PROGRESS > before // PROGRESS:
+                self._tell((digest, part.received, False))
             return
         self._under_way.add(digest)
         del self._parts[digest]
@@ -201,17 +225,17 @@ def _add(pack: Pack, whole: Sequence[_Whole]) -> None:
     pack.add(whole)
 
 
-def _violations(pieces: Sequence[BlobPiece]) -> list[FieldViolation]:
+def _violations(pieces: Sequence[_Given]) -> list[FieldViolation]:
     found = []
-    for index, piece in enumerate(pieces):
-        size, end_ = piece.size_bytes, piece.offset + len(piece.data)
-        if not DIGEST.fullmatch(piece.digest):
-            text = f"{piece.digest[:80]!r} is not a SHA-256 as 64 lower-case hexadecimal digits"
-            found.append(FieldViolation(f"pieces[{index}].digest", text, "PATTERN"))
+    for index, (text, digest, size, offset, data) in enumerate(pieces):
+        end = offset + len(data)
+        if not digest:
+            wrong = f"{text[:80]!r} is not a SHA-256 as 64 lower-case hexadecimal digits"
+            found.append(FieldViolation(f"pieces[{index}].digest", wrong, "PATTERN"))
         elif not 0 < size <= MAX_BLOB:
-            text = f"a blob has 1 to {MAX_BLOB} bytes, not {size}: cut the file"
-            found.append(FieldViolation(f"pieces[{index}].size_bytes", text, "OUT_OF_RANGE"))
-        elif piece.offset < 0 or end_ > size:
-            text = f"bytes {piece.offset} to {end_} are not in a blob of {size} bytes"
-            found.append(FieldViolation(f"pieces[{index}].offset", text, "OUT_OF_RANGE"))
+            wrong = f"a blob has 1 to {MAX_BLOB} bytes, not {size}: cut the file"
+            found.append(FieldViolation(f"pieces[{index}].size_bytes", wrong, "OUT_OF_RANGE"))
+        elif offset < 0 or end > size:
+            wrong = f"bytes {offset} to {end} are not in a blob of {size} bytes"
+            found.append(FieldViolation(f"pieces[{index}].offset", wrong, "OUT_OF_RANGE"))
     return found[:50]
