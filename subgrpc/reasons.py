@@ -14,6 +14,8 @@ COMMAND_NOT_EXECUTABLE: Final = "CommandNotExecutable"
 START_FAILED: Final = "StartFailed"
 STOPPED: Final = "Stopped"
 LOST: Final = "Lost"
+OUTPUT_MISSING: Final = "OutputMissing"
+OUTPUT_FAILED: Final = "OutputFailed"
 
 # Why an experiment waits.
 WAITING_FOR_RESOURCES: Final = "WaitingForResources"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from subgrpc.errors import FieldViolation
 from subgrpc.names import DEFAULT_ROLE
-from subgrpc.v1.spec_pb2 import EnvVar, ExperimentSpec, TaskGroup
-from subgrpc.validation import shown
+from subgrpc.v1.spec_pb2 import EnvVar, ExperimentSpec, Output, TaskGroup
+from subgrpc.validation import shown, under
 
 RESERVED_PREFIX = "SUBGRPC_"
 """Environment variables that the platform sets."""
+OUTPUT_DIR = "$SUBGRPC_OUTPUT_DIR/"
+"""Patterns of files that begin so are those of a task's own output folder."""
 
 
 def check_combinations(spec: ExperimentSpec) -> list[FieldViolation]:
@@ -27,6 +29,41 @@ def check_combinations(spec: ExperimentSpec) -> list[FieldViolation]:
             found.append(FieldViolation(f"{path}.role", text, "DUPLICATE"))
         found += _check_command(group, path)
         found += _check_env(group.env, f"{path}.env")
+    for index, output in enumerate(spec.outputs):
+        found += under(f"outputs[{index}]", _check_output(output, roles))
+    return found
+
+
+def pattern_problem(pattern: str) -> str:
+    """What is wrong with a pattern of files (`Output.paths`); empty: nothing."""
+    inner = pattern.removeprefix(OUTPUT_DIR)
+    parts = inner.split("/")
+    if not inner or "\0" in inner:
+        return "names no files"
+    if inner.startswith("/"):
+        return f"must be relative to the working directory, or begin with {OUTPUT_DIR}"
+    if ".." in parts:
+        return "must not lead out of its folder by '..'"
+    if any("**" in part and part != "**" for part in parts):
+        return "has '**' beside other characters: it stands for whole folders, as in 'a/**/b'"
+    if "[" in inner or "{" in inner:
+        return "may hold the wildcards * ? ** only"
+    return ""
+
+
+def _check_output(output: Output, roles: Mapping[str, int]) -> list[FieldViolation]:
+    found = []
+    if output.role and output.role not in roles:
+        text = f"there is no role {shown(output.role)}; roles are {', '.join(roles)}"
+        found.append(FieldViolation("role", text, "UNKNOWN_ROLE"))
+    for index, pattern in enumerate(output.paths):
+        problem = pattern_problem(pattern)
+        if problem:
+            text = f"{shown(pattern)} {problem}"
+            found.append(FieldViolation(f"paths[{index}]", text, "FILE_PATTERN"))
+    if output.keep_last and not output.HasField("interval"):
+        text = "is for checkpoints: give an interval too"
+        found.append(FieldViolation("keep_last", text, "REQUIRES_INTERVAL"))
     return found
 
 

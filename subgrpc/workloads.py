@@ -6,9 +6,10 @@ from collections.abc import MutableMapping
 from datetime import timedelta
 
 from subgrpc import names, secrets
-from subgrpc.driver import Workload
+from subgrpc.driver import Driver, SupportsOutputs, Workload
+from subgrpc.errors import FieldViolation, InvalidSpec
 from subgrpc.v1.experiment_service_pb2 import Experiment
-from subgrpc.v1.spec_pb2 import EnvVar, TaskGroup
+from subgrpc.v1.spec_pb2 import EnvVar, Output, OutputWhen, TaskGroup
 from subgrpc.v1.types_pb2 import Resources
 
 DEFAULT_GRACE = timedelta(seconds=10)
@@ -74,14 +75,44 @@ def build_workload(
     if spec.HasField("timeout"):
         workload.timeout.CopyFrom(spec.timeout)
     workload.termination_grace_period.FromTimedelta(grace_of(experiment))
+    for output in spec.outputs:
+        _add_output(workload, output)
     if driver in spec.driver_options:
         workload.options.CopyFrom(spec.driver_options[driver])
     return workload
 
 
+def check_abilities(workload: Workload, driver: Driver, *, keeps_artifacts: bool) -> None:
+    """Checks that a cluster can do what a workload needs beyond running tasks.
+
+    Raises:
+        InvalidSpec: it cannot.
+    """
+    text = ""
+    if workload.outputs and not isinstance(driver, SupportsOutputs):
+        text = f"the driver {driver.name!r} of this cluster cannot take outputs"
+    elif workload.outputs and not keeps_artifacts:
+        text = "this server keeps no artifacts"
+    if text:
+        raise InvalidSpec(violations=[FieldViolation("outputs", text, "OUTPUTS_UNSUPPORTED")])
+
+
 def secret_references(workload: Workload) -> set[str]:
     """The names of all secrets that a workload needs, `teams/TEAM/secrets/NAME`."""
     return {name for group in workload.groups for name in group.secret_env.values()}
+
+
+def _add_output(workload: Workload, output: Output) -> None:
+    target = workload.outputs.add(
+        name=output.name,
+        paths=output.paths,
+        role=output.role or workload.groups[0].role,
+        every_task=output.every_task,
+        always=output.when == OutputWhen.OUTPUT_WHEN_ALWAYS,
+        optional=output.optional,
+    )
+    if output.HasField("interval"):
+        target.interval.CopyFrom(output.interval)
 
 
 def _add_variable(

@@ -22,7 +22,8 @@ from spec_schema import build, is_map, rules_of
 
 from subgrpc.options.v1.rules_pb2 import Quantity, Rules
 from subgrpc.spec import own
-from subgrpc.v1.spec_pb2 import EnvVar, RetryPolicy, TaskGroup
+from subgrpc.spec.fields import words_of
+from subgrpc.v1.spec_pb2 import EnvVar, Output, RetryPolicy, TaskGroup
 from subgrpc.v1.types_pb2 import Resources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,8 @@ SCHEMA = ROOT / "subgrpc" / "spec" / "experiment.schema.json"
 REFERENCE = ROOT / "docs" / "spec.md"
 _MARKS = re.compile(r"(<!-- fields: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _NESTED: dict[str, Descriptor] = {
-    each.DESCRIPTOR.name: each.DESCRIPTOR for each in (TaskGroup, EnvVar, Resources, RetryPolicy)
+    each.DESCRIPTOR.name: each.DESCRIPTOR
+    for each in (TaskGroup, EnvVar, Resources, RetryPolicy, Output)
 }
 
 
@@ -83,9 +85,15 @@ def _one(field: FieldDescriptor, rules: Rules) -> str:
             "TaskGroup": "[task groups](#task-groups)",
             "Resources": "[resources](#resources)",
             "RetryPolicy": "[retry policy](#retry-policy)",
+            "Output": "[outputs](#outputs)",
         }
         limits = _limits(rules, "min_seconds", "max_seconds", " s")
         return links[kind.name] + limits
+    if field.enum_type is not None:
+        words = [f"`{each}`" for each in words_of(field.enum_type)]
+        return " or ".join(words)
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return "`true` or `false`"
     if field.cpp_type == FieldDescriptor.CPPTYPE_UINT32:
         return "whole number" + _limits(rules, "min", "max", "")
     if rules.quantity:

@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from subgrpc.options.v1 import rules_pb2
 from subgrpc.options.v1.rules_pb2 import Quantity, Rules
 from subgrpc.spec import own
+from subgrpc.spec.fields import words_of
 from subgrpc.v1.spec_pb2 import EnvVar, TaskGroup
 
 Schema = dict[str, Any]
@@ -159,6 +160,11 @@ def _value(field: FieldDescriptor, rules: Rules) -> Schema:
         return {**span, "maximum": rules.max_seconds, "examples": ["90s", "1h30m"]}
     if field.message_type is Struct.DESCRIPTOR:
         return {"type": "object"}
+    if field.enum_type is not None:
+        words = "|".join(words_of(field.enum_type))
+        return {"type": "string", "pattern": f"^({words})$|{_REFERENCE}"}
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return {"type": ["boolean", "string"], "pattern": f"^(true|false)$|{_REFERENCE}"}
     if field.cpp_type == FieldDescriptor.CPPTYPE_UINT32:
         limits = {"minimum": rules.min, "maximum": rules.max or 2**32 - 1}
         return {"type": ["integer", "string"], "pattern": f"^[0-9]+$|{_REFERENCE}", **limits}

@@ -23,9 +23,23 @@ class Request:
         timeout: seconds that the process may run; 0: for ever.
         memory: the limit in bytes; 0: none.
         cgroup: the folder of the control group to make for the limit; empty: none.
+        outputs: files to take, as `outputs.decode` reads them.
+        out: the folder $SUBGRPC_OUTPUT_DIR, where there are outputs.
+        folders: to be made before the process starts, in this order.
     """
 
-    __slots__ = ("args", "cgroup", "cwd", "env", "grace", "memory", "timeout")
+    __slots__ = (
+        "args",
+        "cgroup",
+        "cwd",
+        "env",
+        "folders",
+        "grace",
+        "memory",
+        "out",
+        "outputs",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -36,6 +50,9 @@ class Request:
         timeout: float = 0.0,
         memory: int = 0,
         cgroup: str = "",
+        outputs: Sequence[bytes] = (),
+        out: bytes = b"",
+        folders: Sequence[bytes] = (),
     ) -> None:
         self.args = list(args)
         self.env = dict(env)
@@ -44,6 +61,9 @@ class Request:
         self.timeout = timeout
         self.memory = memory
         self.cgroup = cgroup
+        self.outputs = list(outputs)
+        self.out = out
+        self.folders = list(folders)
 
 
 def encode(request: Request) -> bytes:
@@ -54,8 +74,11 @@ def encode(request: Request) -> bytes:
     """
     fields = [b"arg=" + arg for arg in request.args]
     fields += [b"env=" + name + b"=" + value for name, value in request.env.items()]
+    fields += [b"output=" + output for output in request.outputs]
+    fields += [b"folder=" + folder for folder in request.folders]
     fields += [
         b"cwd=" + request.cwd,
+        b"out=" + request.out,
         b"grace=%r" % request.grace,
         b"timeout=%r" % request.timeout,
         b"memory=%d" % request.memory,
@@ -86,6 +109,12 @@ def decode(data: bytes) -> Request:
             request.args.append(value)
         elif key == b"cwd":
             request.cwd = value
+        elif key == b"out":
+            request.out = value
+        elif key == b"output":
+            request.outputs.append(value)
+        elif key == b"folder":
+            request.folders.append(value)
         elif key == b"memory":
             request.memory = int(value)
         elif key == b"cgroup":

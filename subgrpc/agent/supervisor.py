@@ -18,6 +18,10 @@ from . import cgroup, child, libc, status, tree
 from .request import Request, decode
 from .signals import signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .outputs import Outputs
+
 LEFTOVER_GRACE = 2.0
 """Most seconds that processes get which the user's main process has left behind."""
 _KILL_AGAIN = 0.02
@@ -55,6 +59,8 @@ class Supervisor:
         self._kill_pause = _KILL_AGAIN
         self._times_out_at: float | None = None
         self._unwritten = False
+        self._outputs: Outputs | None = None
+        self._take_until = 0.0
 
     def run(self) -> None:
         """Runs the task to its end."""
@@ -67,6 +73,10 @@ class Supervisor:
             # Loaded while the user's process runs, and not later: an upgrade may replace it.
             from . import outcome
 
+            if self._request.outputs:
+                from . import outputs
+
+                self._outputs = outputs.Outputs(self._folder, self._request, self._at)
             self._wait()
             if not self._cause:
                 kills = cgroup.oom_kills(self._request.cgroup) if self._limit else 0
@@ -76,6 +86,7 @@ class Supervisor:
                 self._status.end("failed", "Timeout", text)
             else:
                 self._status.end("cancelled", "Stopped", "stopped while it ran")
+            self._take_outputs()
         self._status.end_ns = self._status.end_ns or time.time_ns()
         if self._limit:
             cgroup.remove(self._request.cgroup)
@@ -107,6 +118,8 @@ class Supervisor:
 
     def _start_child(self) -> int:
         try:
+            for folder in self._request.folders:
+                os.mkdir(folder, 0o700)
             stdout, stderr = self._open(status.STDOUT), self._open(status.STDERR)
         except OSError as error:
             raise child.StartError("open", error.errno or 0) from error
@@ -150,6 +163,10 @@ class Supervisor:
                 self._kill_pause = min(self._kill_pause * 1.5, _KILL_SELDOM)
             if self._unwritten:
                 self._report()
+            if self._outputs is not None and self._running:
+                due = self._outputs.due
+                if due is not None and now >= due:
+                    self._outputs.begin(now)
             self._sleep(now)
 
     def _sleep(self, now: float) -> None:
@@ -157,6 +174,7 @@ class Supervisor:
         due = [self._kill_at]
         if self._running:
             due.append(self._times_out_at)
+            due.append(self._outputs.due if self._outputs is not None else None)
         if self._unwritten:
             due.append(now + _WRITE_AGAIN)
         times = [at for at in due if at is not None]
@@ -189,13 +207,39 @@ class Supervisor:
                 return False
             if pid == 0:
                 return True
+            if self._outputs is not None:
+                self._outputs.ended(pid)
             if pid == self._status.pid and self._alive:
                 self._alive = False
+                if self._outputs is not None:
+                    self._outputs.abandon()
                 self._status.end_ns = time.time_ns()
                 if os.WIFSIGNALED(code):
                     self._status.signal = os.WTERMSIG(code)
                 else:
                     self._status.exit_code = os.WEXITSTATUS(code)
+
+    def _take_outputs(self) -> None:
+        """Takes the outputs, now that nobody writes any more; a stop leaves the grace period."""
+        if self._outputs is None:
+            return
+        from .outputs import LIMIT
+
+        self._take_until = time.monotonic() + LIMIT
+        self._outputs.finish(self._status, self._time_left)
+
+    def _time_left(self) -> float:
+        """Seconds that taking outputs may still last."""
+        info = signal.sigtimedwait(_SIGNALS, 0)
+        now = time.monotonic()
+        if info is not None and info.si_signo in (signal.SIGTERM, signal.SIGINT):
+            grace = status.stop_asked(self._folder)
+            until = now + (self._request.grace if grace is None else grace)
+            self._take_until = min(self._take_until, until)
+        return self._take_until - now
+
+    def _at(self, point: str) -> None:
+        _point(self._folder, point)
 
     def _report(self) -> bool:
         """Writes the status; False if it has to be tried again."""

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from subgrpc.driver.base import ClusterConfig, Driver, Gone, Synced, TaskKey
+from subgrpc.driver.base import (
+    ClusterConfig,
+    Driver,
+    Gone,
+    OutputKey,
+    SupportsOutputs,
+    Synced,
+    TaskKey,
+)
 from subgrpc.driver.v1.workload_pb2 import (
     DriverDescription,
     LogChunk,
     LogGap,
     Observation,
+    OutputFile,
+    OutputPiece,
     Run,
+    TaskOutput,
     Workload,
     WorkloadGroup,
+    WorkloadOutput,
 )
 
 __all__ = [
@@ -21,9 +33,15 @@ __all__ = [
     "LogChunk",
     "LogGap",
     "Observation",
+    "OutputFile",
+    "OutputKey",
+    "OutputPiece",
     "Run",
+    "SupportsOutputs",
     "Synced",
     "TaskKey",
+    "TaskOutput",
     "Workload",
     "WorkloadGroup",
+    "WorkloadOutput",
 ]

@@ -18,7 +18,10 @@ from subgrpc.driver.v1.workload_pb2 import (
     LogChunk,
     LogGap,
     Observation,
+    OutputFile,
+    OutputPiece,
     Run,
+    TaskOutput,
     Workload,
 )
 from subgrpc.v1.types_pb2 import LogStream
@@ -169,4 +172,55 @@ class Driver(ABC):
         """Removes everything of a run from the backend, its logs too; stops it if it still runs.
 
         Of a run that is gone nothing happens.
+        """
+
+
+class OutputKey(NamedTuple):
+    """What was taken of an output of a task, once."""
+
+    task: TaskKey
+    output: str
+    sequence: int
+
+
+class SupportsOutputs(ABC):
+    """What a driver can do, too, that takes the files which `Workload.outputs` name.
+
+    They are taken when nothing of a task runs any more, before its end is observed. What was taken
+    never changes, and stays until it is released or the run is deleted. A task that succeeded
+    without a required output is observed as FAILED with reason `OutputMissing`.
+
+    Every method may raise `Unavailable` as those of `Driver` do, and `NotFound` for a run, a task
+    or an output that is unknown.
+    """
+
+    @abstractmethod
+    async def outputs(self, run: Run, task: TaskKey) -> Sequence[TaskOutput]:
+        """Returns what was taken and not yet released, by name and sequence.
+
+        Of a task that has ended it is all that there will be.
+        """
+
+    @abstractmethod
+    def output_files(self, run: Run, key: OutputKey) -> AsyncIterator[Sequence[OutputFile]]:
+        """Yields the files of what was taken, by path (byte order), in batches of at most 1,000."""
+
+    @abstractmethod
+    def read_output(
+        self, run: Run, key: OutputKey, paths: Sequence[str], offset: int = 0
+    ) -> AsyncIterator[OutputPiece]:
+        """Yields the content of files, one after the other, in pieces of at most 1 MiB.
+
+        Args:
+            run: the run.
+            key: what was taken.
+            paths: of the files, as `output_files` names them.
+            offset: where in the first file to start, in bytes; the others are read whole.
+        """
+
+    @abstractmethod
+    async def release_output(self, run: Run, key: OutputKey) -> None:
+        """Says that what was taken is stored elsewhere: the backend need not keep it any more.
+
+        What is unknown is released already.
         """

@@ -45,7 +45,7 @@ from subgrpc.plugins import PluginManager
 from subgrpc.secrets import FileSecrets
 from subgrpc.v1.cluster_service_pb2 import Cluster, ClusterHealth
 from subgrpc.v1.experiment_service_pb2 import Experiment
-from subgrpc.workloads import build_workload
+from subgrpc.workloads import build_workload, check_abilities
 
 EXPLAIN_EVERY = 1.0
 """Seconds until an experiment that comes while the driver is away says why it waits."""
@@ -136,6 +136,7 @@ class ClusterController:
             default_request=self._description.default_request,
         )
         try:
+            check_abilities(workload, self._driver, keeps_artifacts=False)
             await self._driver.validate(workload)
         except InvalidSpec as error:
             violations = [_in_spec(each, self._driver.name) for each in error.violations]

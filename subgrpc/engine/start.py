@@ -16,6 +16,7 @@ from subgrpc.errors import AlreadyExists, FailedPrecondition, InvalidArgument, N
 from subgrpc.metastore import AttemptRow, Transaction
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
+from subgrpc.workloads import check_abilities
 
 Refusal: TypeAlias = "AlreadyExists | InvalidArgument | NotFound | FailedPrecondition"
 """Why a workload can never run as it is."""
@@ -43,6 +44,7 @@ async def start_or_wait(
     number = experiment.attempt + 1
     try:
         workload = context.workload(experiment, number)
+        check_abilities(workload, context.driver, keeps_artifacts=False)
         await context.driver.validate(workload)
         context.read_secrets(workload)
     except (InvalidArgument, NotFound, FailedPrecondition) as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
@@ -206,7 +206,35 @@ def scalar(field: FieldDescriptor, spot: Spot, problems: Problems) -> Any:
     if isinstance(spot.node.value, dict | list) or spot.node.value is None:
         problems.add(spot, f"must be one value, not {spot.node.kind}")
         return None
+    if field.enum_type is not None:
+        return _word(field.enum_type, spot, problems)
     return _SCALARS[field.cpp_type](spot, problems)
+
+
+def words_of(enum: EnumDescriptor) -> dict[str, int]:
+    """What a spec writes for an enum's values: `always` for OUTPUT_WHEN_ALWAYS."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", enum.name).upper()
+    return {
+        each.name.removeprefix(f"{name}_").lower(): each.number
+        for each in enum.values
+        if each.number
+    }
+
+
+def _word(enum: EnumDescriptor, spot: Spot, problems: Problems) -> int | None:
+    words = words_of(enum)
+    found = words.get(spot.node.text)
+    if found is None:
+        problems.add(spot, f"must be {' or '.join(words)}, not {spot.node.kind}")
+    return found
+
+
+def _flag(spot: Spot, problems: Problems) -> bool | None:
+    value = {"true": True, "false": False}.get(spot.node.text, spot.node.value)
+    if isinstance(value, bool):
+        return value
+    problems.add(spot, f"must be true or false, not {spot.node.kind}")
+    return None
 
 
 def _text(spot: Spot, problems: Problems, text: str | None = None) -> str | None:
@@ -235,5 +263,6 @@ def _unsigned(limit: int) -> Callable[[Spot, Problems], int | None]:
 _SCALARS: dict[int, Callable[[Spot, Problems], Any]] = {
     FieldDescriptor.CPPTYPE_STRING: _text,
     FieldDescriptor.CPPTYPE_UINT32: _unsigned(2**32 - 1),
+    FieldDescriptor.CPPTYPE_BOOL: _flag,
 }
 """The kinds of scalar fields that a spec has."""

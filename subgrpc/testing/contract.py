@@ -23,7 +23,8 @@ What may be overridden:
 - `exposed`: what others see of a run in the backend, in which secrets are looked for.
 
 What a backend lacks it says in `describe()`: without `capacity` nothing waits for room, without the
-capability `separate-streams` stderr may come on stdout.
+capability `separate-streams` stderr may come on stdout. Outputs are tested of drivers that are
+`SupportsOutputs`; that needs `mkdir`, `mv` and `dirname` where tasks run.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from subgrpc.testing.conformance.interruptions import Interruptions
 from subgrpc.testing.conformance.outages import Outages
 from subgrpc.testing.conformance.outcomes import Outcomes
 from subgrpc.testing.conformance.output import Output
+from subgrpc.testing.conformance.outputs import Outputs
 from subgrpc.testing.conformance.secrecy import Secrecy
 from subgrpc.testing.conformance.stopping import Stopping
 from subgrpc.testing.conformance.submitting import Submitting
@@ -76,6 +78,7 @@ class DriverContract(
     Stopping,
     Outcomes,
     Output,
+    Outputs,
     Watching,
     Outages,
     Secrecy,

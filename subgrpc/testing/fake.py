@@ -34,10 +34,11 @@ from subgrpc.driver import (
 )
 from subgrpc.errors import AlreadyExists, FieldViolation, InvalidSpec, NotFound, Unavailable
 from subgrpc.plugins import hookimpl
+from subgrpc.testing.fake_logs import length_of, pieces_of
+from subgrpc.testing.fake_outputs import FakeOutputs, Taken
 from subgrpc.v1.types_pb2 import LogStream, Resources, TaskState, TaskStatus
 
 RunKey = tuple[str, int]
-_CHUNK = 64 * 1024
 ENDED = (
     TaskState.TASK_STATE_SUCCEEDED,
     TaskState.TASK_STATE_FAILED,
@@ -55,6 +56,7 @@ class FakeRun:
         reason: why the run waits.
         output: what was written, by task and stream; a gap is a number of lost bytes.
         stops: (tasks, grace) of every stop that was asked for.
+        taken: what was taken of its outputs: see `fake_outputs.take`.
     """
 
     run: Run
@@ -65,6 +67,7 @@ class FakeRun:
     message: str = ""
     output: dict[tuple[TaskKey, int], list[bytes | int]] = field(default_factory=dict)
     stops: list[tuple[tuple[TaskKey, ...], timedelta]] = field(default_factory=list)
+    taken: Taken = field(default_factory=dict)
 
     def observation(self) -> Observation:
         """How it stands, as a copy."""
@@ -122,7 +125,7 @@ class FakeBackend:
         return DriverDescription(
             driver=FakeDriver.name,
             version="1",
-            capabilities=["separate-streams"],
+            capabilities=["outputs", "separate-streams"],
             platform="fake/fake",
             default_request=Resources(cpu="100m", memory="128Mi"),
         )
@@ -265,7 +268,7 @@ class FakeBackend:
         self._changed = asyncio.Event()
 
 
-class FakeDriver(Driver):
+class FakeDriver(FakeOutputs, Driver):
     """The driver of a `FakeBackend`."""
 
     name: ClassVar[str] = "fake"
@@ -348,15 +351,14 @@ class FakeDriver(Driver):
         """Yields what was written."""
         await self.backend.enter()
         known = self._known(run)
-        if TaskKey(*task) not in known.tasks:
-            raise NotFound(f"there is no task {task}", reason="TASK_NOT_FOUND")
+        self._check_task(known, task)
         while True:
             await self.backend.enter()
             if self.backend.runs.get(_key(run)) is not known:
                 raise NotFound(f"there is no run {_key(run)} any more", reason="RUN_NOT_FOUND")
             ended = known.tasks[TaskKey(*task)].state in ENDED
-            for piece in _pieces(known.output.get((TaskKey(*task), stream), []), offset):
-                offset = piece.offset + _length(piece)
+            for piece in pieces_of(known.output.get((TaskKey(*task), stream), []), offset):
+                offset = piece.offset + length_of(piece)
                 yield piece
             if ended or not follow:
                 return
@@ -378,6 +380,17 @@ class FakeDriver(Driver):
         if _key(run) in self.backend.runs:
             self.backend.vanish(_key(run))
 
+    async def taken(self, run: Run, task: TaskKey) -> Taken:
+        """What was taken of a run's outputs."""
+        await self.backend.enter()
+        known = self._known(run)
+        self._check_task(known, task)
+        return known.taken
+
+    def _check_task(self, known: FakeRun, task: TaskKey) -> None:
+        if TaskKey(*task) not in known.tasks:
+            raise NotFound(f"there is no task {task}", reason="TASK_NOT_FOUND")
+
     def _known(self, run: Run) -> FakeRun:
         known = self.backend.runs.get(_key(run))
         if known is None:
@@ -387,28 +400,3 @@ class FakeDriver(Driver):
 
 def _key(run: Run) -> RunKey:
     return run.experiment_uid, run.attempt
-
-
-def _length(piece: LogChunk | LogGap) -> int:
-    return len(piece.data) if isinstance(piece, LogChunk) else piece.length
-
-
-def _pieces(output: Sequence[bytes | int], offset: int) -> list[LogChunk | LogGap]:
-    """The output from an offset on, as chunks and gaps."""
-    pieces: list[LogChunk | LogGap] = []
-    position = 0
-    for item in tuple(output):
-        length = item if isinstance(item, int) else len(item)
-        skip = min(max(0, offset - position), length)
-        position += length
-        start = position - length + skip
-        if isinstance(item, int):
-            if length > skip:
-                pieces.append(LogGap(offset=start, length=length - skip, message="lost"))
-            continue
-        rest = item[skip:]
-        pieces += [
-            LogChunk(offset=start + at, data=rest[at : at + _CHUNK])
-            for at in range(0, len(rest), _CHUNK)
-        ]
-    return pieces

@@ -41,6 +41,18 @@ class Step(NamedTuple):
             return b"x" * count
         return self.text.encode("latin-1")
 
+    def kept(self) -> dict[str, bytes]:
+        """The files of `keep`, `keep_large` and `keep_many`, by path."""
+        count = int(self.number)
+        if self.kind == "keep":
+            path, text = json.loads(self.text)
+            return {path: text.encode("latin-1")}
+        if self.kind == "keep_large":
+            return {self.text: b"x" * count}
+        if self.kind == "keep_many":
+            return {f"{self.text}/{each}": b"%d" % each for each in range(1, count + 1)}
+        return {}
+
 
 def write(data: bytes, stream: int = 1) -> Step:
     """Writes bytes, all at once."""
@@ -97,6 +109,21 @@ def daemon() -> Step:
     return Step("daemon")
 
 
+def keep(path: str, data: bytes) -> Step:
+    """Writes a file below $SUBGRPC_OUTPUT_DIR; one that is there is replaced at once."""
+    return Step("keep", text=json.dumps([path, data.decode("latin-1")]))
+
+
+def keep_large(path: str, count: int) -> Step:
+    """Writes a file of so many `x` below $SUBGRPC_OUTPUT_DIR."""
+    return Step("keep_large", count, path)
+
+
+def keep_many(folder: str, count: int) -> Step:
+    """Writes files called 1, 2, … in a folder below $SUBGRPC_OUTPUT_DIR; each holds its name."""
+    return Step("keep_many", count, folder)
+
+
 def program(*steps: Step, arguments: Sequence[str] = ()) -> list[str]:
     """Returns the argument vector of a program."""
     traps = any(step.kind == "on_term" for step in steps)
@@ -135,11 +162,25 @@ def _shell(step: Step, traps: bool) -> str:
         return "trap '' TERM"
     if step.kind == "daemon":
         return f"(setsid sleep {FOREVER:g} >/dev/null 2>&1 &)"
+    if step.kind.startswith("keep"):
+        return _keeping(step, count)
     if step.kind == "on_term":
         words, code = json.loads(step.text)
         action = f"sleep {step.number:g}; printf {_octal(words)}; exit {code}"
         return f"trap {shlex.quote(action)} TERM"
     raise ValueError(f"there is no step {step.kind!r}")
+
+
+def _keeping(step: Step, count: int) -> str:
+    path = step.text if step.kind != "keep" else json.loads(step.text)[0]
+    place = '"$SUBGRPC_OUTPUT_DIR"/' + shlex.quote(path)
+    if step.kind == "keep_many":
+        return f'mkdir -p {place}; for i in $(seq {count}); do printf $i > {place}/"$i"; done'
+    folder = f'mkdir -p "$(dirname {place})"'
+    if step.kind == "keep_large":
+        return f"{folder}; head -c {count} /dev/zero | tr '\\0' x > {place}"
+    text = _octal(json.loads(step.text)[1])
+    return f"{folder}; printf {text} > {place}.new; mv {place}.new {place}"
 
 
 def _octal(text: str) -> str:

@@ -11,11 +11,19 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 
-from subgrpc.driver import DriverDescription, Run, TaskKey, Workload, WorkloadGroup
+from subgrpc.driver import (
+    DriverDescription,
+    Run,
+    TaskKey,
+    Workload,
+    WorkloadGroup,
+    WorkloadOutput,
+)
 from subgrpc.errors import FieldViolation
 from subgrpc.quantities import format_cpu, parse_cpu
 from subgrpc.testing import programs
 from subgrpc.testing.fake import ENDED, FakeBackend, FakeRun, RunKey
+from subgrpc.testing.fake_outputs import chosen, take
 from subgrpc.testing.programs import Step
 from subgrpc.v1.types_pb2 import Resources, TaskState, TaskStatus
 
@@ -108,6 +116,15 @@ class SimulatedBackend(FakeBackend):
         """An argument as a task gets it."""
         return text
 
+    def take_output(self, process: Process, output: WorkloadOutput, *, final: bool) -> int:
+        """Takes an output of a task; returns how many files it has."""
+        known = self.runs[process.key]
+        files = chosen(output, process.files)
+        if files:
+            sequence = process.taken[output.name] = process.taken.get(output.name, 0) + 1
+            take(known.taken, process.task, output.name, files, sequence=sequence, final=final)
+        return len(files)
+
     def ended(self, process: Process, status: TaskStatus) -> None:
         """A process has ended: so has its task."""
         del self.processes[process.key, process.task]
@@ -150,9 +167,16 @@ class Process:
         self.group = group_of(known, task)
         self._ignores_term = False
         self._last: Step | None = None
+        self.files: dict[str, bytes] = {}
+        self.taken: dict[str, int] = {}
         self._stopped = False
         self._work = asyncio.create_task(self._run())
         self._killer: asyncio.TimerHandle | None = None
+        self._checkpoints = [
+            asyncio.create_task(self._take_again_and_again(output))
+            for output in self._outputs()
+            if output.HasField("interval")
+        ]
 
     def stop(self, grace: float) -> None:
         """SIGTERM, and SIGKILL after the grace period."""
@@ -168,6 +192,8 @@ class Process:
     def kill(self) -> None:
         """Ends it without a word."""
         self._work.cancel()
+        for checkpoint in self._checkpoints:
+            checkpoint.cancel()
         if self._killer is not None:
             self._killer.cancel()
 
@@ -200,6 +226,8 @@ class Process:
                 self._ignores_term = True
             elif step.kind == "on_term":
                 self._last = step
+            elif kept := step.kept():
+                self.files.update(kept)
             else:
                 self._write(self._output(step, arguments), step.stream)
         return 0, 0
@@ -244,11 +272,34 @@ class Process:
             status.state = TaskState.TASK_STATE_SUCCEEDED
         self._conclude(status)
 
+    def _outputs(self) -> list[WorkloadOutput]:
+        role, index = self.task
+        found = self._known.workload.outputs
+        return [each for each in found if each.role == role and (each.every_task or index == 0)]
+
+    async def _take_again_and_again(self, output: WorkloadOutput) -> None:
+        while True:
+            await asyncio.sleep(output.interval.ToTimedelta().total_seconds())
+            self._backend.take_output(self, output, final=False)
+
+    def _take_at_last(self, status: TaskStatus) -> None:
+        """Takes the outputs; without one that is required a task has not succeeded."""
+        succeeded = status.state == TaskState.TASK_STATE_SUCCEEDED
+        for output in self._outputs():
+            if not (succeeded or output.always):
+                continue
+            taken = self._backend.take_output(self, output, final=True)
+            if succeeded and not (taken or output.optional):
+                status.state = TaskState.TASK_STATE_FAILED
+                status.reason = "OutputMissing"
+                status.message = f"output {output.name!r} has no files"
+
     def _over(self) -> bool:
         return self._backend.processes.get((self.key, self.task)) is not self
 
     def _conclude(self, status: TaskStatus) -> None:
         if not self._over():
+            self._take_at_last(status)
             self.kill()
             self._backend.ended(self, status)
 

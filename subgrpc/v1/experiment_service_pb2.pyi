@@ -203,6 +203,7 @@ class Experiment(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     FIRST_FAILURE_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "teams/TEAM/experiments/EXPERIMENT"."""
     uid: _builtins.str
@@ -260,6 +261,12 @@ class Experiment(_message.Message):
     def first_failure(self) -> Global___TaskFailure:
         """The task of the current attempt that failed first."""
 
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExperimentOutput]:
+        """The newest artifact of each output and task, of any attempt: at most 100.
+        ListArtifacts finds all of them by `source.experiment_uid`.
+        """
+
     def __init__(
         self,
         *,
@@ -281,14 +288,61 @@ class Experiment(_message.Message):
         attempt: _builtins.int = ...,
         roles: _abc.Iterable[Global___RoleStatus] | None = ...,
         first_failure: Global___TaskFailure | None = ...,
+        outputs: _abc.Iterable[Global___ExperimentOutput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "first_failure", b"first_failure", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cluster", b"cluster", "create_time", b"create_time", "creator", b"creator", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "first_failure", b"first_failure", "labels", b"labels", "message", b"message", "name", b"name", "reason", b"reason", "roles", b"roles", "spec", b"spec", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cluster", b"cluster", "create_time", b"create_time", "creator", b"creator", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "first_failure", b"first_failure", "labels", b"labels", "message", b"message", "name", b"name", "outputs", b"outputs", "reason", b"reason", "roles", b"roles", "spec", b"spec", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Experiment: _TypeAlias = Experiment  # noqa: Y015
+
+@_typing.final
+class ExperimentOutput(_message.Message):
+    """An output of an experiment that was stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    FILE_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The output's name in the spec."""
+    task: _builtins.str
+    """The task, "ROLE-INDEX"."""
+    attempt: _builtins.int
+    """The number of the attempt."""
+    sequence: _builtins.int
+    """For outputs that are taken several times: which time, from 1."""
+    artifact: _builtins.str
+    """The artifact, "teams/TEAM/artifacts/ARTIFACT"."""
+    file_count: _builtins.int
+    """How many files it has."""
+    size_bytes: _builtins.int
+    """The sum of their sizes."""
+    def __init__(
+        self,
+        *,
+        output: _builtins.str = ...,
+        task: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        artifact: _builtins.str = ...,
+        file_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "file_count", b"file_count", "output", b"output", "sequence", b"sequence", "size_bytes", b"size_bytes", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentOutput: _TypeAlias = ExperimentOutput  # noqa: Y015
 
 @_typing.final
 class RoleStatus(_message.Message):
@@ -434,7 +488,8 @@ class ExperimentEvent(_message.Message):
     """Its number within the experiment, from 1, without holes."""
     type: _builtins.str
     """What happened, a CamelCase word: "Created", "StateChanged",
-    "AttemptCreated", "TaskFailed", "CancelRequested", "Retrying", "Warning".
+    "AttemptCreated", "TaskFailed", "CancelRequested", "Retrying",
+    "OutputStored", "Warning".
     """
     state: Global___ExperimentState.ValueType
     """The experiment's state after it."""

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from subgrpc.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
 import sys
@@ -20,6 +21,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _OutputWhen:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OutputWhenEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OutputWhen.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OUTPUT_WHEN_UNSPECIFIED: _OutputWhen.ValueType  # 0
+    """As ON_SUCCESS."""
+    OUTPUT_WHEN_ON_SUCCESS: _OutputWhen.ValueType  # 1
+    """Those that succeed."""
+    OUTPUT_WHEN_ALWAYS: _OutputWhen.ValueType  # 2
+    """All, also those that fail, time out or are cancelled: what their tasks have
+    written by then. Not those of an experiment that is being deleted.
+    """
+
+class OutputWhen(_OutputWhen, metaclass=_OutputWhenEnumTypeWrapper):
+    """Which attempts keep an output."""
+
+OUTPUT_WHEN_UNSPECIFIED: OutputWhen.ValueType  # 0
+"""As ON_SUCCESS."""
+OUTPUT_WHEN_ON_SUCCESS: OutputWhen.ValueType  # 1
+"""Those that succeed."""
+OUTPUT_WHEN_ALWAYS: OutputWhen.ValueType  # 2
+"""All, also those that fail, time out or are cancelled: what their tasks have
+written by then. Not those of an experiment that is being deleted.
+"""
+Global___OutputWhen: _TypeAlias = OutputWhen  # noqa: Y015
 
 @_typing.final
 class ExperimentSpec(_message.Message):
@@ -58,6 +87,7 @@ class ExperimentSpec(_message.Message):
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
     TERMINATION_GRACE_PERIOD_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
     DRIVER_OPTIONS_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """Free text for people."""
@@ -99,6 +129,10 @@ class ExperimentSpec(_message.Message):
         """
 
     @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]:
+        """Files that tasks leave behind and that are kept, as artifacts."""
+
+    @_builtins.property
     def driver_options(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Struct]:
         """Options for drivers, by the driver's name; only those of the driver that
         runs the experiment are read. `Cluster.options_schema` of a cluster says
@@ -117,11 +151,12 @@ class ExperimentSpec(_message.Message):
         queue_timeout: _duration_pb2.Duration | None = ...,
         retry_policy: Global___RetryPolicy | None = ...,
         termination_grace_period: _duration_pb2.Duration | None = ...,
+        outputs: _abc.Iterable[Global___Output] | None = ...,
         driver_options: _abc.Mapping[_builtins.str, _struct_pb2.Struct] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["queue_timeout", b"queue_timeout", "retry_policy", b"retry_policy", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description", b"description", "driver_options", b"driver_options", "env", b"env", "queue_timeout", b"queue_timeout", "retry_policy", b"retry_policy", "task_groups", b"task_groups", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description", b"description", "driver_options", b"driver_options", "env", b"env", "outputs", b"outputs", "queue_timeout", b"queue_timeout", "retry_policy", b"retry_policy", "task_groups", b"task_groups", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,6 +249,111 @@ class EnvVar(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 
 Global___EnvVar: _TypeAlias = EnvVar  # noqa: Y015
+
+@_typing.final
+class Output(_message.Message):
+    """Files of a task that are kept as an artifact of the experiment's team. They
+    are taken when nothing of the task runs any more, and the experiment does
+    not end before they are stored. While the artifact store is away or full it
+    waits, and says so; nothing is lost.
+
+    Without `paths` it is what stands in the folder "$SUBGRPC_OUTPUT_DIR/NAME",
+    which every task finds empty, and a file's path in the artifact starts there.
+
+    Symbolic links are followed to files within the working directory or
+    $SUBGRPC_OUTPUT_DIR, whose content is taken. Other links, files that are not
+    regular and names that are not UTF-8 are left out, which an event says.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    EVERY_TASK_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    OPTIONAL_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    KEEP_LAST_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The output's name, unique in the experiment."""
+    role: _builtins.str
+    """The role whose tasks make it. Empty: the first role."""
+    every_task: _builtins.bool
+    """Taken from every task of the role, an artifact each. Unset: only from the
+    role's first task, number 0.
+    """
+    when: Global___OutputWhen.ValueType
+    """Which attempts keep it."""
+    optional: _builtins.bool
+    """Nothing is wrong if there are no such files; then there is no artifact.
+    Unset: a task that succeeded without them fails with reason "OutputMissing".
+    """
+    keep_last: _builtins.int
+    """So many of the newest checkpoints of a task are kept, beside what is taken
+    at its end. Unset: 1.
+    """
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Patterns of files, relative to the task's working directory, or beginning
+        with "$SUBGRPC_OUTPUT_DIR/". "*" and "?" match within a name (also one that
+        begins with a dot), "**" any folders; a folder stands for all that is in
+        it. A file keeps its path from there. Of equal paths the first pattern's
+        file is taken.
+        """
+
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Take it this often while the task runs, too, as checkpoints: artifacts
+        whose `source.sequence` counts from 1. A file that was being written is
+        left out, and is in the next one. Each starts when the last is stored.
+        """
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels of the artifacts: at most 32."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        role: _builtins.str = ...,
+        every_task: _builtins.bool = ...,
+        when: Global___OutputWhen.ValueType = ...,
+        optional: _builtins.bool = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        keep_last: _builtins.int = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_task", b"every_task", "interval", b"interval", "keep_last", b"keep_last", "labels", b"labels", "name", b"name", "optional", b"optional", "paths", b"paths", "role", b"role", "when", b"when"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Output: _TypeAlias = Output  # noqa: Y015
 
 @_typing.final
 class RetryPolicy(_message.Message):

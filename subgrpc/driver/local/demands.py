@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from subgrpc.agent.taking import OUTPUT_DIR as _OUTPUT_DIR
 from subgrpc.driver import TaskKey, Workload, WorkloadGroup
 from subgrpc.driver.local.admission import Demand, total
 from subgrpc.driver.local.host import Host
@@ -16,6 +17,8 @@ DEFAULT_REQUEST = Resources(cpu="100m", memory="128Mi")
 """What a task is given that asks for nothing: small, so that a laptop runs a handful at once."""
 
 _ROLE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_OUTPUT = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+_BREAK = re.compile(r"[\0\n]")
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
@@ -85,6 +88,7 @@ def check(workload: Workload, host: Host) -> None:
             continue
         violations += _check_demand(demand, group.replicas, host, path)
         demands.append(total([demand] * group.replicas))
+    violations += _check_outputs(workload)
     if not violations and not total(demands).fits(_capacity(host)):
         together = total(demands)
         text = (
@@ -94,6 +98,27 @@ def check(workload: Workload, host: Host) -> None:
         violations.append(FieldViolation("groups", text, "EXCEEDS_CAPACITY"))
     if violations:
         raise InvalidSpec(violations=violations)
+
+
+def _check_outputs(workload: Workload) -> list[FieldViolation]:
+    violations = []
+    names: set[str] = set()
+    roles = {group.role for group in workload.groups}
+    for number, output in enumerate(workload.outputs):
+        path = f"outputs[{number}]"
+        if not _OUTPUT.fullmatch(output.name) or output.name in names:
+            text = f"{output.name!r} is not an output's name, or is used twice"
+            violations.append(FieldViolation(f"{path}.name", text))
+        names.add(output.name)
+        if output.role not in roles:
+            text = f"there is no role {output.role!r}"
+            violations.append(FieldViolation(f"{path}.role", text))
+        for index, pattern in enumerate(output.paths):
+            inner = pattern.removeprefix(_OUTPUT_DIR.decode())
+            if not inner or inner[0] == "/" or ".." in inner.split("/") or _BREAK.search(inner):
+                text = f"{pattern!r} is not a pattern of files within the task's folders"
+                violations.append(FieldViolation(f"{path}.paths[{index}]", text))
+    return violations
 
 
 def _check_process(group: WorkloadGroup, path: str) -> list[FieldViolation]:

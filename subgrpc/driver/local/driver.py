@@ -52,6 +52,7 @@ from subgrpc.driver.local.placement import Queue
 from subgrpc.driver.local.registry import Registry
 from subgrpc.driver.local.state import LocalRun, LocalTask, make_handle
 from subgrpc.driver.local.supervision import Supervision
+from subgrpc.driver.local.taken import LocalOutputs
 from subgrpc.errors import AlreadyExists, FailedPrecondition, NotFound, Unavailable
 from subgrpc.quantities import format_bytes, format_cpu
 from subgrpc.v1.types_pb2 import LogStream, Resources
@@ -65,7 +66,7 @@ _EXPLAIN_ALL = 30
 _log = structlog.get_logger(__name__)
 
 
-class LocalDriver(Driver):
+class LocalDriver(LocalOutputs, Driver):
     """Runs tasks as processes of the server's host."""
 
     name: ClassVar[str] = "local"
@@ -124,7 +125,7 @@ class LocalDriver(Driver):
     async def describe(self) -> DriverDescription:
         """Says what this host has and what is taken."""
         host, used = self._host, self._ledger.used
-        capabilities = ["separate-streams"]
+        capabilities = ["outputs", "separate-streams"]
         if host.gpus:
             capabilities.append("gpus")
         if host.cgroup:
@@ -195,10 +196,7 @@ class LocalDriver(Driver):
         self, run: Run, task: TaskKey, stream: LogStream.ValueType, offset: int, follow: bool
     ) -> AsyncIterator[LogChunk | LogGap]:
         """Yields what the task wrote to a stream, from its file."""
-        known = self._known(run)
-        found = known.tasks.get(TaskKey(*task))
-        if found is None:
-            raise NotFound(f"the run {run_key(run)} has no task {task}", reason="TASK_NOT_FOUND")
+        known, found = self._known_task(run, task)
         name = files.STDERR if stream == LogStream.LOG_STREAM_STDERR else files.STDOUT
         bell = asyncio.Event()
         found.bells.add(bell)
@@ -248,6 +246,10 @@ class LocalDriver(Driver):
         """Where everything of a run stands: for people, and for tests."""
         return self._data_dir / folders.relative_folder(run_key(run))
 
+    def task_folder(self, run: Run, task: TaskKey) -> Path:
+        """Where everything of a task stands."""
+        return self._known_task(run, task)[1].folder
+
     def _prepare_host(self) -> tuple[Host, Launcher]:
         self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         folders.empty_trash(self._data_dir)
@@ -263,6 +265,13 @@ class LocalDriver(Driver):
             text = f"there is no run {run.experiment_uid}/{run.attempt}"
             raise NotFound(text, reason="RUN_NOT_FOUND")
         return known
+
+    def _known_task(self, run: Run, task: TaskKey) -> tuple[LocalRun, LocalTask]:
+        known = self._known(run)
+        found = known.tasks.get(TaskKey(*task))
+        if found is None:
+            raise NotFound(f"the run {run_key(run)} has no task {task}", reason="TASK_NOT_FOUND")
+        return known, found
 
     async def _end(self, run: LocalRun) -> None:
         """Kills all tasks of a run and waits until they are gone."""

@@ -4,7 +4,8 @@ runs/<uid>/<attempt>/workload.pb      what runs, without secrets
 runs/<uid>/<attempt>/order            when it was submitted, in ns: its place in the queue
 runs/<uid>/<attempt>/placed           it was given resources; which GPUs each task has
 runs/<uid>/<attempt>/<role>-<index>/  a task: lock, claim, status.json, stop, stdout, stderr,
-                                      agent.log, work/
+                                      agent.log, work/, out/ ($SUBGRPC_OUTPUT_DIR),
+                                      taken/ (see `subgrpc.agent.taking`)
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from subgrpc.v1.types_pb2 import TaskState, TaskStatus
 RUNS = "runs"
 TRASH = "trash"
 WORK = "work"
+OUT = "out"
 AGENT_LOG = "agent.log"
 
 RunKey = tuple[str, int]

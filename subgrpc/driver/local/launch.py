@@ -14,10 +14,10 @@ from pathlib import Path
 
 import subgrpc.agent
 from subgrpc import faults
-from subgrpc.agent import request, status
-from subgrpc.driver import TaskKey, Workload, WorkloadGroup
+from subgrpc.agent import outputs, request, status
+from subgrpc.driver import TaskKey, Workload, WorkloadGroup, WorkloadOutput
 from subgrpc.driver.local.demands import memory_limit
-from subgrpc.driver.local.folders import AGENT_LOG, WORK
+from subgrpc.driver.local.folders import AGENT_LOG, OUT, WORK
 from subgrpc.driver.local.host import Host
 from subgrpc.driver.local.options import working_directory
 from subgrpc.errors import FieldViolation, InvalidSpec
@@ -40,6 +40,11 @@ def task_uid(workload: Workload, task: TaskKey) -> str:
 def group_folder(host: Host, workload: Workload, task: TaskKey) -> str:
     """The control group of a task with a memory limit; empty: none can be made."""
     return f"{host.cgroup}/subgrpc-{task_uid(workload, task)}" if host.cgroup else ""
+
+
+def makes(output: WorkloadOutput, task: TaskKey) -> bool:
+    """Whether a task makes an output."""
+    return output.role == task.role and (output.every_task or task.index == 0)
 
 
 def check_secrets(workload: Workload, secrets: Mapping[str, bytes]) -> None:
@@ -72,15 +77,38 @@ def make_request(
     group = next(each for each in workload.groups if each.role == task.role)
     cwd = working_directory(workload.options) or str(folder / WORK)
     limit = memory_limit(group)
+    out = folder / OUT
+    env = _environment(workload, group, task, secrets, host, gpus, cwd)
+    env[b"SUBGRPC_OUTPUT_DIR"] = os.fsencode(out)
     return request.Request(
         args=[arg.encode() for arg in group.args],
-        env=_environment(workload, group, task, secrets, host, gpus, cwd),
+        env=env,
         cwd=os.fsencode(cwd),
         grace=workload.termination_grace_period.ToTimedelta().total_seconds(),
         timeout=workload.timeout.ToTimedelta().total_seconds(),
         memory=limit,
         cgroup=group_folder(host, workload, task) if limit else "",
+        outputs=[_output(each) for each in workload.outputs if makes(each, task)],
+        out=os.fsencode(out),
+        folders=[os.fsencode(each) for each in (out, *_output_folders(workload, out))],
     )
+
+
+def _output(output: WorkloadOutput) -> bytes:
+    return outputs.encode(
+        outputs.Output(
+            output.name,
+            [os.fsencode(path) for path in output.paths],
+            output.always,
+            output.optional,
+            output.interval.ToTimedelta().total_seconds(),
+        )
+    )
+
+
+def _output_folders(workload: Workload, out: Path) -> list[Path]:
+    """Those that every task finds, so that one program does for all of them."""
+    return [out / each.name for each in workload.outputs if not each.paths]
 
 
 def _environment(

@@ -542,3 +542,246 @@ class DeleteRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteRunResponse: _TypeAlias = DeleteRunResponse  # noqa: Y015
+
+@_typing.final
+class ListTaskOutputsRequest(_message.Message):
+    """Request of ListTaskOutputs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> _workload_pb2.Run:
+        """The run."""
+
+    @_builtins.property
+    def task(self) -> Global___TaskKey:
+        """The task."""
+
+    def __init__(
+        self,
+        *,
+        run: _workload_pb2.Run | None = ...,
+        task: Global___TaskKey | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaskOutputsRequest: _TypeAlias = ListTaskOutputsRequest  # noqa: Y015
+
+@_typing.final
+class ListTaskOutputsResponse(_message.Message):
+    """Response of ListTaskOutputs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_workload_pb2.TaskOutput]:
+        """What was taken."""
+
+    def __init__(
+        self,
+        *,
+        outputs: _abc.Iterable[_workload_pb2.TaskOutput] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTaskOutputsResponse: _TypeAlias = ListTaskOutputsResponse  # noqa: Y015
+
+@_typing.final
+class ListOutputFilesRequest(_message.Message):
+    """Request of ListOutputFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The output's name."""
+    sequence: _builtins.int
+    """Which time it was taken."""
+    @_builtins.property
+    def run(self) -> _workload_pb2.Run:
+        """The run."""
+
+    @_builtins.property
+    def task(self) -> Global___TaskKey:
+        """The task."""
+
+    def __init__(
+        self,
+        *,
+        run: _workload_pb2.Run | None = ...,
+        task: Global___TaskKey | None = ...,
+        output: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "run", b"run", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOutputFilesRequest: _TypeAlias = ListOutputFilesRequest  # noqa: Y015
+
+@_typing.final
+class ListOutputFilesResponse(_message.Message):
+    """Response of ListOutputFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_workload_pb2.OutputFile]:
+        """The next files: at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[_workload_pb2.OutputFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOutputFilesResponse: _TypeAlias = ListOutputFilesResponse  # noqa: Y015
+
+@_typing.final
+class ReadOutputFilesRequest(_message.Message):
+    """Request of ReadOutputFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The output's name."""
+    sequence: _builtins.int
+    """Which time it was taken."""
+    offset: _builtins.int
+    """Where in the first of them to start, in bytes; the others are read whole."""
+    @_builtins.property
+    def run(self) -> _workload_pb2.Run:
+        """The run."""
+
+    @_builtins.property
+    def task(self) -> Global___TaskKey:
+        """The task."""
+
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of the files: at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        run: _workload_pb2.Run | None = ...,
+        task: Global___TaskKey | None = ...,
+        output: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "output", b"output", "paths", b"paths", "run", b"run", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadOutputFilesRequest: _TypeAlias = ReadOutputFilesRequest  # noqa: Y015
+
+@_typing.final
+class ReadOutputFilesResponse(_message.Message):
+    """Response of ReadOutputFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PIECES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[_workload_pb2.OutputPiece]:
+        """The next pieces. An empty file has none."""
+
+    def __init__(
+        self,
+        *,
+        pieces: _abc.Iterable[_workload_pb2.OutputPiece] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadOutputFilesResponse: _TypeAlias = ReadOutputFilesResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseOutputRequest(_message.Message):
+    """Request of ReleaseOutput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    TASK_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    output: _builtins.str
+    """The output's name."""
+    sequence: _builtins.int
+    """Which time it was taken."""
+    @_builtins.property
+    def run(self) -> _workload_pb2.Run:
+        """The run."""
+
+    @_builtins.property
+    def task(self) -> Global___TaskKey:
+        """The task."""
+
+    def __init__(
+        self,
+        *,
+        run: _workload_pb2.Run | None = ...,
+        task: Global___TaskKey | None = ...,
+        output: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "run", b"run", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseOutputRequest: _TypeAlias = ReleaseOutputRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseOutputResponse(_message.Message):
+    """Response of ReleaseOutput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseOutputResponse: _TypeAlias = ReleaseOutputResponse  # noqa: Y015

@@ -83,6 +83,26 @@ class DriverServiceStub(object):
                 request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.DeleteRunRequest.SerializeToString,
                 response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.DeleteRunResponse.FromString,
                 _registered_method=True)
+        self.ListTaskOutputs = channel.unary_unary(
+                '/subgrpc.driver.v1.DriverService/ListTaskOutputs',
+                request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListTaskOutputsRequest.SerializeToString,
+                response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListTaskOutputsResponse.FromString,
+                _registered_method=True)
+        self.ListOutputFiles = channel.unary_stream(
+                '/subgrpc.driver.v1.DriverService/ListOutputFiles',
+                request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListOutputFilesRequest.SerializeToString,
+                response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListOutputFilesResponse.FromString,
+                _registered_method=True)
+        self.ReadOutputFiles = channel.unary_stream(
+                '/subgrpc.driver.v1.DriverService/ReadOutputFiles',
+                request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReadOutputFilesRequest.SerializeToString,
+                response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReadOutputFilesResponse.FromString,
+                _registered_method=True)
+        self.ReleaseOutput = channel.unary_unary(
+                '/subgrpc.driver.v1.DriverService/ReleaseOutput',
+                request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputRequest.SerializeToString,
+                response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputResponse.FromString,
+                _registered_method=True)
 
 
 class DriverServiceServicer(object):
@@ -158,6 +178,39 @@ class DriverServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTaskOutputs(self, request, context):
+        """Lists what was taken of a task's outputs and not yet released, by name and
+        sequence. All of a task that has ended is there.
+
+        Errors, of this and the following: NOT_FOUND for an unknown run, task or
+        output; UNIMPLEMENTED without the capability "outputs".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOutputFiles(self, request, context):
+        """Streams the files of what was taken, by path (byte order).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadOutputFiles(self, request, context):
+        """Streams the content of some files, one file after the other. What was
+        taken stays as it is until it is released or the run deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseOutput(self, request, context):
+        """Says that what was taken is stored: the backend need not keep it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DriverServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -205,6 +258,26 @@ def add_DriverServiceServicer_to_server(servicer, server):
                     servicer.DeleteRun,
                     request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.DeleteRunRequest.FromString,
                     response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.DeleteRunResponse.SerializeToString,
+            ),
+            'ListTaskOutputs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTaskOutputs,
+                    request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListTaskOutputsRequest.FromString,
+                    response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListTaskOutputsResponse.SerializeToString,
+            ),
+            'ListOutputFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListOutputFiles,
+                    request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListOutputFilesRequest.FromString,
+                    response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListOutputFilesResponse.SerializeToString,
+            ),
+            'ReadOutputFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReadOutputFiles,
+                    request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReadOutputFilesRequest.FromString,
+                    response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReadOutputFilesResponse.SerializeToString,
+            ),
+            'ReleaseOutput': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseOutput,
+                    request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputRequest.FromString,
+                    response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -454,6 +527,114 @@ class DriverService(object):
             '/subgrpc.driver.v1.DriverService/DeleteRun',
             subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.DeleteRunRequest.SerializeToString,
             subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.DeleteRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTaskOutputs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/subgrpc.driver.v1.DriverService/ListTaskOutputs',
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListTaskOutputsRequest.SerializeToString,
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListTaskOutputsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOutputFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/subgrpc.driver.v1.DriverService/ListOutputFiles',
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListOutputFilesRequest.SerializeToString,
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ListOutputFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadOutputFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/subgrpc.driver.v1.DriverService/ReadOutputFiles',
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReadOutputFilesRequest.SerializeToString,
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReadOutputFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseOutput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/subgrpc.driver.v1.DriverService/ReleaseOutput',
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputRequest.SerializeToString,
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputResponse.FromString,
             options,
             channel_credentials,
             insecure,

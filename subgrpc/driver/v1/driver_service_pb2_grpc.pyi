@@ -60,6 +60,21 @@ class DriverServiceStub:
     """Stops tasks: SIGTERM, the grace period, SIGKILL. Returns at once."""
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_driver_service_pb2.DeleteRunRequest, _driver_service_pb2.DeleteRunResponse]
     """Removes everything of an ended run from the backend."""
+    ListTaskOutputs: _grpc.UnaryUnaryMultiCallable[_driver_service_pb2.ListTaskOutputsRequest, _driver_service_pb2.ListTaskOutputsResponse]
+    """Lists what was taken of a task's outputs and not yet released, by name and
+    sequence. All of a task that has ended is there.
+
+    Errors, of this and the following: NOT_FOUND for an unknown run, task or
+    output; UNIMPLEMENTED without the capability "outputs".
+    """
+    ListOutputFiles: _grpc.UnaryStreamMultiCallable[_driver_service_pb2.ListOutputFilesRequest, _driver_service_pb2.ListOutputFilesResponse]
+    """Streams the files of what was taken, by path (byte order)."""
+    ReadOutputFiles: _grpc.UnaryStreamMultiCallable[_driver_service_pb2.ReadOutputFilesRequest, _driver_service_pb2.ReadOutputFilesResponse]
+    """Streams the content of some files, one file after the other. What was
+    taken stays as it is until it is released or the run deleted.
+    """
+    ReleaseOutput: _grpc.UnaryUnaryMultiCallable[_driver_service_pb2.ReleaseOutputRequest, _driver_service_pb2.ReleaseOutputResponse]
+    """Says that what was taken is stored: the backend need not keep it."""
 
 @_typing.type_check_only
 class DriverServiceAsyncStub(DriverServiceStub):
@@ -93,6 +108,21 @@ class DriverServiceAsyncStub(DriverServiceStub):
     """Stops tasks: SIGTERM, the grace period, SIGKILL. Returns at once."""
     DeleteRun: _aio.UnaryUnaryMultiCallable[_driver_service_pb2.DeleteRunRequest, _driver_service_pb2.DeleteRunResponse]  # type: ignore[assignment]
     """Removes everything of an ended run from the backend."""
+    ListTaskOutputs: _aio.UnaryUnaryMultiCallable[_driver_service_pb2.ListTaskOutputsRequest, _driver_service_pb2.ListTaskOutputsResponse]  # type: ignore[assignment]
+    """Lists what was taken of a task's outputs and not yet released, by name and
+    sequence. All of a task that has ended is there.
+
+    Errors, of this and the following: NOT_FOUND for an unknown run, task or
+    output; UNIMPLEMENTED without the capability "outputs".
+    """
+    ListOutputFiles: _aio.UnaryStreamMultiCallable[_driver_service_pb2.ListOutputFilesRequest, _driver_service_pb2.ListOutputFilesResponse]  # type: ignore[assignment]
+    """Streams the files of what was taken, by path (byte order)."""
+    ReadOutputFiles: _aio.UnaryStreamMultiCallable[_driver_service_pb2.ReadOutputFilesRequest, _driver_service_pb2.ReadOutputFilesResponse]  # type: ignore[assignment]
+    """Streams the content of some files, one file after the other. What was
+    taken stays as it is until it is released or the run deleted.
+    """
+    ReleaseOutput: _aio.UnaryUnaryMultiCallable[_driver_service_pb2.ReleaseOutputRequest, _driver_service_pb2.ReleaseOutputResponse]  # type: ignore[assignment]
+    """Says that what was taken is stored: the backend need not keep it."""
 
 class DriverServiceServicer(metaclass=_abc_1.ABCMeta):
     """The contract of a driver as a service: the same methods and messages as the
@@ -177,5 +207,44 @@ class DriverServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_driver_service_pb2.DeleteRunResponse, _abc.Awaitable[_driver_service_pb2.DeleteRunResponse]]:
         """Removes everything of an ended run from the backend."""
+
+    @_abc_1.abstractmethod
+    def ListTaskOutputs(
+        self,
+        request: _driver_service_pb2.ListTaskOutputsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_driver_service_pb2.ListTaskOutputsResponse, _abc.Awaitable[_driver_service_pb2.ListTaskOutputsResponse]]:
+        """Lists what was taken of a task's outputs and not yet released, by name and
+        sequence. All of a task that has ended is there.
+
+        Errors, of this and the following: NOT_FOUND for an unknown run, task or
+        output; UNIMPLEMENTED without the capability "outputs".
+        """
+
+    @_abc_1.abstractmethod
+    def ListOutputFiles(
+        self,
+        request: _driver_service_pb2.ListOutputFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_driver_service_pb2.ListOutputFilesResponse], _abc.AsyncIterator[_driver_service_pb2.ListOutputFilesResponse]]:
+        """Streams the files of what was taken, by path (byte order)."""
+
+    @_abc_1.abstractmethod
+    def ReadOutputFiles(
+        self,
+        request: _driver_service_pb2.ReadOutputFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_driver_service_pb2.ReadOutputFilesResponse], _abc.AsyncIterator[_driver_service_pb2.ReadOutputFilesResponse]]:
+        """Streams the content of some files, one file after the other. What was
+        taken stays as it is until it is released or the run deleted.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseOutput(
+        self,
+        request: _driver_service_pb2.ReleaseOutputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_driver_service_pb2.ReleaseOutputResponse, _abc.Awaitable[_driver_service_pb2.ReleaseOutputResponse]]:
+        """Says that what was taken is stored: the backend need not keep it."""
 
 def add_DriverServiceServicer_to_server(servicer: DriverServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

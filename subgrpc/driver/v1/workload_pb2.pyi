@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from subgrpc.v1 import types_pb2 as _types_pb2
 import builtins as _builtins
@@ -59,6 +60,7 @@ class Workload(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     TERMINATION_GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
     control_plane_id: _builtins.str
     """Which control plane asks. Marks every object in the backend."""
     experiment_uid: _builtins.str
@@ -89,6 +91,10 @@ class Workload(_message.Message):
     def options(self) -> _struct_pb2.Struct:
         """The spec's options for this driver."""
 
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkloadOutput]:
+        """Files to be taken from tasks, each output named once."""
+
     def __init__(
         self,
         *,
@@ -102,14 +108,69 @@ class Workload(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         termination_grace_period: _duration_pb2.Duration | None = ...,
         options: _struct_pb2.Struct | None = ...,
+        outputs: _abc.Iterable[Global___WorkloadOutput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "control_plane_id", b"control_plane_id", "creator", b"creator", "experiment_name", b"experiment_name", "experiment_uid", b"experiment_uid", "groups", b"groups", "labels", b"labels", "options", b"options", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "control_plane_id", b"control_plane_id", "creator", b"creator", "experiment_name", b"experiment_name", "experiment_uid", b"experiment_uid", "groups", b"groups", "labels", b"labels", "options", b"options", "outputs", b"outputs", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Workload: _TypeAlias = Workload  # noqa: Y015
+
+@_typing.final
+class WorkloadOutput(_message.Message):
+    """Files that are taken from a task: at its end, and while it runs. See
+    `subgrpc.v1.Output` for what patterns mean.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    EVERY_TASK_FIELD_NUMBER: _builtins.int
+    ALWAYS_FIELD_NUMBER: _builtins.int
+    OPTIONAL_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: a DNS label of at most 40 characters."""
+    role: _builtins.str
+    """The role whose tasks make it."""
+    every_task: _builtins.bool
+    """Every task of the role makes it, not only the first."""
+    always: _builtins.bool
+    """Taken also if the task does not succeed."""
+    optional: _builtins.bool
+    """Nothing is wrong if there are no such files. Unset: a task that would have
+    succeeded fails with reason "OutputMissing".
+    """
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Patterns. None: all that is in the folder "$SUBGRPC_OUTPUT_DIR/NAME"."""
+
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """Taken this often while the task runs, too; unset: only at its end."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        role: _builtins.str = ...,
+        every_task: _builtins.bool = ...,
+        always: _builtins.bool = ...,
+        optional: _builtins.bool = ...,
+        interval: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["always", b"always", "every_task", b"every_task", "interval", b"interval", "name", b"name", "optional", b"optional", "paths", b"paths", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkloadOutput: _TypeAlias = WorkloadOutput  # noqa: Y015
 
 @_typing.final
 class WorkloadGroup(_message.Message):
@@ -344,6 +405,116 @@ class LogGap(_message.Message):
 Global___LogGap: _TypeAlias = LogGap  # noqa: Y015
 
 @_typing.final
+class TaskOutput(_message.Message):
+    """What was taken of an output of a task, once. It never changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
+    FILE_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The output's name."""
+    sequence: _builtins.int
+    """Which time it was taken, from 1."""
+    final: _builtins.bool
+    """It was taken at the end of the task: none follows."""
+    file_count: _builtins.int
+    """How many files were taken."""
+    size_bytes: _builtins.int
+    """The sum of their sizes, in bytes."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was left out and why, for people: at most 20."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        final: _builtins.bool = ...,
+        file_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        problems: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_count", b"file_count", "final", b"final", "name", b"name", "problems", b"problems", "sequence", b"sequence", "size_bytes", b"size_bytes", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskOutput: _TypeAlias = TaskOutput  # noqa: Y015
+
+@_typing.final
+class OutputFile(_message.Message):
+    """A file of what was taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Its path, as `subgrpc.v1.ArtifactFile.path` has to be."""
+    size_bytes: _builtins.int
+    """Its size in bytes."""
+    mode: _builtins.int
+    """Its Unix permission bits."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        mode: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "path", b"path", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputFile: _TypeAlias = OutputFile  # noqa: Y015
+
+@_typing.final
+class OutputPiece(_message.Message):
+    """A piece of a file of what was taken."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    file: _builtins.int
+    """Which file: its place among those that were asked for, from 0."""
+    offset: _builtins.int
+    """Where in the file the piece begins, in bytes."""
+    data: _builtins.bytes
+    """The bytes: at most 1 MiB."""
+    def __init__(
+        self,
+        *,
+        file: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "file", b"file", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputPiece: _TypeAlias = OutputPiece  # noqa: Y015
+
+@_typing.final
 class DriverDescription(_message.Message):
     """What a driver is and can do."""
 
@@ -365,7 +536,9 @@ class DriverDescription(_message.Message):
     """The platform of its machines, such as "linux/x86_64"."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it can do beyond running tasks: "gpus", "memory-limit", …."""
+        """What it can do beyond running tasks: "gpus", "memory-limit",
+        "outputs" (ListTaskOutputs and what follows it), ….
+        """
 
     @_builtins.property
     def capacity(self) -> _types_pb2.Resources:

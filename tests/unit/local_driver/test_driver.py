@@ -93,6 +93,7 @@ class TestLocalDriver(Suite):
             b"SUBGRPC_ROLE",
             b"SUBGRPC_INDEX",
             b"SUBGRPC_REPLICAS",
+            b"SUBGRPC_OUTPUT_DIR",
             b"SUBGRPC_TASK_UID",
         }
 

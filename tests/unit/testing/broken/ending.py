@@ -71,7 +71,7 @@ class NeverKills(Broken):
             await super().stop(run, tasks, grace=timedelta(days=1))
 
 
-@found_by("stop_leaves_time_for_last_words")
+@found_by("stop_leaves_time_for_last_words", "a_missing_output")
 class BelievesTheExitCode(Broken):
     def ended(self, process: Process, status: TaskStatus) -> None:
         if status.HasField("exit_code") and status.exit_code == 0:

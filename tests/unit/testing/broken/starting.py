@@ -40,7 +40,7 @@ class NamesNoField(Broken):
 
 @found_by(
     "validate_takes_what_runs", "submit_is_idempotent", "stop_right_after_submit",
-    "stop_of_one_task", "roles_and_replicas",
+    "stop_of_one_task", "roles_and_replicas", "which_tasks_make_an_output",
 )  # fmt: skip
 class RefusesReplicas(Broken):
     def objections(self, workload):
