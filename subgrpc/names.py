@@ -22,7 +22,10 @@ SEGMENT = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 """A segment that a client may choose: a DNS label that starts with a letter."""
 
 _UID = re.compile(r"[0-9a-v]{26}")
-_ATTEMPT = re.compile(r"-|[1-9][0-9]{0,8}")
+_FORMS = {
+    "attempts": re.compile(r"-|[1-9][0-9]{0,8}"),
+    "versions": re.compile(r"[1-9][0-9]{0,8}"),
+}
 
 
 class ExperimentName(NamedTuple):
@@ -43,6 +46,48 @@ class ArtifactName(NamedTuple):
 
     def __str__(self) -> str:
         return f"teams/{self.team}/artifacts/{self.artifact}"
+
+
+class ModelName(NamedTuple):
+    """`teams/{team}/models/{model}`."""
+
+    team: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"teams/{self.team}/models/{self.model}"
+
+
+class VersionName(NamedTuple):
+    """`teams/{team}/models/{model}/versions/{number}`."""
+
+    team: str
+    model: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.of}/versions/{self.number}"
+
+    @property
+    def of(self) -> ModelName:
+        """The model."""
+        return ModelName(self.team, self.model)
+
+
+class AliasName(NamedTuple):
+    """`teams/{team}/models/{model}/aliases/{alias}`."""
+
+    team: str
+    model: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"{self.of}/aliases/{self.alias}"
+
+    @property
+    def of(self) -> ModelName:
+        """The model."""
+        return ModelName(self.team, self.model)
 
 
 def new_uid() -> str:
@@ -104,6 +149,34 @@ def parse_artifact(name: str, field: str = "name") -> ArtifactName:
     return ArtifactName(*_parse(name, "teams/*/artifacts/*", field))
 
 
+def parse_model(name: str, field: str = "name") -> ModelName:
+    """Reads `teams/{team}/models/{model}`.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    return ModelName(*_parse(name, "teams/*/models/*", field))
+
+
+def parse_version(name: str, field: str = "name") -> VersionName:
+    """Reads `teams/{team}/models/{model}/versions/{number}`.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    team, model, number = _parse(name, "teams/*/models/*/versions/*", field)
+    return VersionName(team, model, int(number))
+
+
+def parse_alias(name: str, field: str = "name") -> AliasName:
+    """Reads `teams/{team}/models/{model}/aliases/{alias}`.
+
+    Raises:
+        InvalidArgument: the name has another form.
+    """
+    return AliasName(*_parse(name, "teams/*/models/*/aliases/*", field))
+
+
 def parse_cluster(name: str, field: str = "name") -> str:
     """Returns the cluster of `clusters/{cluster}`.
 
@@ -131,7 +204,8 @@ def task_name(experiment: str, attempt: int, role: str, index: int) -> str:
 def match(name: str, pattern: str) -> list[str] | None:
     """Returns what stands at the `*` of a pattern such as `teams/*/experiments/*`; None: no match.
 
-    A `*` matches one segment of the form `SEGMENT`; behind "attempts" a number, or "-" for all.
+    A `*` matches one segment of the form `SEGMENT`; behind "versions" a number, behind "attempts"
+    a number, or "-" for all.
     """
     found = _compiled(pattern).fullmatch(name)
     return None if found is None else list(found.groups())
@@ -143,7 +217,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     parts = []
     collection = ""
     for segment in pattern.split("/"):
-        form = _ATTEMPT if collection == "attempts" else SEGMENT
+        form = _FORMS.get(collection, SEGMENT)
         parts.append(f"({form.pattern})" if segment == "*" else re.escape(segment))
         collection = segment
     return re.compile("/".join(parts))

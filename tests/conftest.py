@@ -58,6 +58,8 @@ DELETE FROM attempt; DELETE FROM change; DELETE FROM cluster; DELETE FROM event;
 DELETE FROM experiment; DELETE FROM label; DELETE FROM lease; DELETE FROM request;
 DELETE FROM server; DELETE FROM setting; DELETE FROM task; DELETE FROM object; DELETE FROM blob;
 DELETE FROM artifact_object;
+DELETE FROM model; DELETE FROM model_alias; DELETE FROM model_event; DELETE FROM model_tag;
+DELETE FROM model_version; DELETE FROM model_version_metric; DELETE FROM model_version_tag;
 UPDATE meta SET revision = 0, pruned = 0, restored = 0, control_plane_id = gen_random_uuid()::text,
     history_id = gen_random_uuid()::text,
     token_key = decode(md5(random()::text) || md5(random()::text), 'hex')

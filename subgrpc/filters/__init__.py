@@ -20,15 +20,28 @@ from subgrpc.filters.fields import (
     Kind,
     micros,
 )
+from subgrpc.filters.model_fields import (
+    EVENT_FIELDS,
+    MODEL_FIELDS,
+    STAGES,
+    VERSION_FIELDS,
+    WATCH_FIELDS,
+    stage_name,
+)
 from subgrpc.filters.order import ORDER_COLUMNS, OrderBy, parse_order
 from subgrpc.filters.parser import parse_filter
 from subgrpc.filters.tree import And, Comparison, Filter, Has, Node, Not, Or
 
 __all__ = [
     "ARTIFACT_FIELDS",
+    "EVENT_FIELDS",
     "EXPERIMENT_FIELDS",
+    "MODEL_FIELDS",
     "ORDER_COLUMNS",
+    "STAGES",
     "TASK_FIELDS",
+    "VERSION_FIELDS",
+    "WATCH_FIELDS",
     "And",
     "Comparison",
     "Filter",
@@ -42,4 +55,5 @@ __all__ = [
     "micros",
     "parse_filter",
     "parse_order",
+    "stage_name",
 ]

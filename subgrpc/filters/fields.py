@@ -24,6 +24,8 @@ class Kind(Enum):
     ENUM = "one of its names"
     TIME = 'a time such as "2026-01-31T12:00:00Z"'
     MAP = "a string, by key"
+    NUMBERS = "a number, by key"
+    SET = "a string, one of those that it has"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class FilterField:
     Attributes:
         name: as the filter says it.
         kind: what its values are.
-        read: returns its value from a message (a time in µs), or None where it is not set; from a
-            MAP the mapping.
+        read: returns its value from a message (a time in µs), or None where it is not set; of MAP
+            and NUMBERS the mapping, of a SET what contains the strings.
         choices: of an ENUM the numbers by short name.
         prefix: of an ENUM what its full names begin with.
         adapt: brings a string into the form that is stored.

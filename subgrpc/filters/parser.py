@@ -34,6 +34,8 @@ _OPERATOR = re.compile(r"!=|<=|>=|=|<|>|:")
 _QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _BARE = re.compile(r"[^\s()\"'=<>!,]+")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_FLOAT = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_KEYED = (Kind.MAP, Kind.NUMBERS)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -100,7 +102,7 @@ class _Parser:
         if self._terms > MAX_TERMS:
             self._fail(start, f"more than {MAX_TERMS} comparisons")
         target = self._field()
-        key = self._key() if target.kind is Kind.MAP else ""
+        key = self._key(target) if target.kind in _KEYED else ""
         path = f"{target.name}.{_label_text(key)}" if key else target.name
         start = self._skip()
         found = self._take(_OPERATOR)
@@ -108,13 +110,15 @@ class _Parser:
             self._expected("one of = != < <= > >=" + (" :*" if key else ""))
         if found == ":":
             return self._has(target, key, path, start)
-        if target.kind is Kind.ENUM and found not in ("=", "!="):
+        if target.kind in (Kind.ENUM, Kind.SET) and found not in ("=", "!="):
             self._fail(start, f"{target.name} can be compared by = and != only")
         return self._comparison(target, key, path, found)
 
     def _has(self, target: FilterField, key: str, path: str, start: int) -> Node:
         if not key:
-            self._fail(start, "the operator : is for labels only, as in labels.KEY:*")
+            keyed = [name for name, each in self._fields.items() if each.kind in _KEYED]
+            only = f"for {' and '.join(keyed)} only, as in {keyed[0]}.KEY:*" if keyed else "unknown"
+            self._fail(start, f"the operator : is {only}")
         if not self._literal("*"):
             self._expected("* after :")
         return Has(target.name, key, f"{path}:*")
@@ -137,14 +141,15 @@ class _Parser:
             self._fail(start, f"no field {shown(name)}{hint}; one of {', '.join(self._fields)}")
         return self._fields[name]
 
-    def _key(self) -> str:
+    def _key(self, target: FilterField) -> str:
+        name = target.name
         if self._text[self._at : self._at + 1] != ".":
-            self._expected(".KEY after labels, such as labels.team")
+            self._expected(f".KEY after {name}, such as {name}.team")
         self._at += 1
         start = self._at
         key = self._take(_LABEL_KEY) or self._quoted()
         if not key:
-            self._fail(start, 'a label\'s key must follow, such as labels.team or labels."a:b"')
+            self._fail(start, f'a key must follow, such as {name}.team or {name}."a:b"')
         return key
 
     def _value(self, target: FilterField) -> tuple[Value, str]:
@@ -176,6 +181,10 @@ class _Parser:
             if not re.fullmatch(r"-?[0-9]{1,18}", word):
                 self._fail(start, f"{shown(word)} is not {Kind.NUMBER.value}")
             return int(word), str(int(word))
+        if target.kind is Kind.NUMBERS:
+            if _FLOAT.fullmatch(word) is None:
+                self._fail(start, f"{shown(word)} is not a number such as 0.9 or 1e-5")
+            return float(word), repr(float(word))
         if _CONTROL.search(word):
             self._fail(start, "there is a control character in the value")
         value = target.adapt(word)

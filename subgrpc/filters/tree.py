@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from subgrpc.filters.fields import FilterField
+from subgrpc.filters.fields import FilterField, Kind
 
-Value = str | int
+Value = str | int | float
 Predicate = Callable[[Any], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`field op value`; `key` is that of a MAP. `op` is one of = < <= > >=."""
+    """`field op value`; `key` is that of MAP or NUMBERS. `op` is one of = < <= > >=."""
 
     field: str
     key: str
@@ -101,6 +101,8 @@ def compile_tree(node: Node, fields: Mapping[str, FilterField]) -> Predicate:
     if isinstance(node, Has):
         return lambda message: key in read(message)
     compare, value = _OPERATORS[node.op], node.value
+    if fields[node.field].kind is Kind.SET:
+        return lambda message: value in read(message)
 
     def judge_one(message: Any) -> bool:
         found = read(message)

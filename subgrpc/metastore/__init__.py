@@ -19,7 +19,7 @@ from __future__ import annotations
 from subgrpc.metastore.artifact_reads import StoredArtifact
 from subgrpc.metastore.blobs import BlobPlace
 from subgrpc.metastore.feed import ChangeFeed
-from subgrpc.metastore.kinds import ARTIFACTS, EXPERIMENTS, Kind
+from subgrpc.metastore.kinds import ARTIFACTS, EXPERIMENTS, MODEL_VERSIONS, MODELS, Kind
 from subgrpc.metastore.records import (
     AttemptRow,
     Change,
@@ -41,6 +41,8 @@ from subgrpc.metastore.transaction import Transaction
 __all__ = [
     "ARTIFACTS",
     "EXPERIMENTS",
+    "MODELS",
+    "MODEL_VERSIONS",
     "AttemptRow",
     "BlobPlace",
     "Change",

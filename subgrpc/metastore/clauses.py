@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, and_, exists, literal_column, not_, or_
+from sqlalchemy import ColumnElement, Integer, and_, exists, false, literal_column, not_, or_, true
 
 from subgrpc.filters import And, Comparison, Has, Node, Not, Or
 from subgrpc.metastore.kinds import Kind, Related
@@ -56,6 +56,11 @@ def _translated(node: Node, leaf: Callable[[Leaf], Clause]) -> Clause:
 
 
 def _judged_leaf(kind: Kind, node: Leaf) -> Clause:
+    if node.field in kind.constants:
+        assert isinstance(node, Comparison), "a field without keys is there"
+        return true() if node.value == kind.constants[node.field] else false()
+    if kind.lacks(node.field):
+        return false()
     related = kind.related.get(node.field)
     if related is not None:
         return _has(kind, related, node)

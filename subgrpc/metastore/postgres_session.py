@@ -72,7 +72,7 @@ NOTHING: Final = Encoded(None, None)
 
 
 def encoded(parameters: Parameters) -> Encoded:
-    """Parameters (str, int, bytes or None) as libpq takes them: bytes are sent as they are."""
+    """Parameters (str, int, float, bytes or None) as libpq takes them: bytes as they are."""
     if not parameters:
         return NOTHING
     values: list[bytes | None] = []
@@ -83,8 +83,11 @@ def encoded(parameters: Parameters) -> Encoded:
             values.append(each)
             formats.append(_BINARY)
             continue
-        # PostgreSQL's text cannot hold NUL. Requests cannot, either: a driver may have said it.
-        values.append(each.replace("\0", "\ufffd").encode() if kind is str else b"%d" % each)
+        if kind is str:
+            # PostgreSQL's text cannot hold NUL. Requests cannot, either: a driver may have said it.
+            values.append(each.replace("\0", "\ufffd").encode())
+        else:
+            values.append(repr(each).encode() if kind is float else b"%d" % each)
         formats.append(0)
     return Encoded(values, formats)
 

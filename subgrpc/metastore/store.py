@@ -27,6 +27,7 @@ from subgrpc.metastore.following import Following
 from subgrpc.metastore.kinds import EXPERIMENTS, Kind
 from subgrpc.metastore.listing import Listing
 from subgrpc.metastore.lock import DirectoryLock
+from subgrpc.metastore.model_reads import ModelReads
 from subgrpc.metastore.pruning import prune_changes, prune_requests
 from subgrpc.metastore.queries import Queries
 from subgrpc.metastore.records import (
@@ -69,6 +70,7 @@ class Metastore:
         identity: who this control plane is.
         feed: the newest changes, and how to wait for the next.
         artifacts: what is read of artifacts.
+        models: what is read of the model registry.
         clock: the time in µs since the epoch, for all that is stored and compared with it.
     """
 
@@ -101,6 +103,7 @@ class Metastore:
         self._queries = Queries(statements.dialect)
         self._listing = Listing(opened.reader, statements, self._queries)
         self.artifacts = ArtifactReads(opened.reader, statements, self._listing)
+        self.models = ModelReads(opened.reader, statements, self._listing)
         self._retention = change_retention // timedelta(microseconds=1)
         self._change_limit = change_limit
         self._following = (

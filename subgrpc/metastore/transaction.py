@@ -144,7 +144,7 @@ class Transaction(EngineTransaction):
         stored = self._load(uid)
         if stored is None:
             return
-        self._versioned()
+        self.require_revision()
         statements = self.statements
         for sql in (
             *(statements.delete_labels, statements.delete_events, statements.delete_tasks),
@@ -207,14 +207,15 @@ class Transaction(EngineTransaction):
 
     def _stamp(self, experiment: Experiment) -> bytes:
         """Sets etag and update_time to this transaction's, and serialises."""
-        self._versioned()
+        self.require_revision()
         experiment.etag = _etag(self.revision)
         set_time(experiment.update_time, self.now)
         return experiment.SerializeToString(deterministic=True)
 
-    def _versioned(self) -> None:
+    def require_revision(self) -> None:
+        """For this package: sees to it that what is watched changes under a revision."""
         if not self.revision:
-            raise RuntimeError("experiments change in Metastore.write only, not write_unversioned")
+            raise RuntimeError("this changes in Metastore.write only, not write_unversioned")
 
     def _insert_labels(self, experiment: Experiment, team: str, created: int) -> None:
         labels = experiment.labels.items()
