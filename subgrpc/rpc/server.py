@@ -34,22 +34,31 @@ from subgrpc.rpc.listen import (
 )
 from subgrpc.rpc.peers import PeerServers, introduce
 from subgrpc.rpc.register import register
-from subgrpc.rpc.servicers import cluster_use_cases, experiment_use_cases
+from subgrpc.rpc.servicers import cluster_use_cases, experiment_use_cases, model_use_cases
 from subgrpc.rpc.standard import Health, add_diagnostics
 from subgrpc.secrets import FileSecrets
 from subgrpc.services.clusters import ClusterCatalog
 from subgrpc.services.experiments import Experiments
 from subgrpc.services.history import History
 from subgrpc.services.logs import Logs
+from subgrpc.services.model_aliases import ModelAliases
+from subgrpc.services.model_versions import ModelVersions
+from subgrpc.services.models import Models
 from subgrpc.services.watch import Watches
 from subgrpc.tokens import TokenCodec
-from subgrpc.v1 import artifact_service_pb2, cluster_service_pb2, experiment_service_pb2
+from subgrpc.v1 import (
+    artifact_service_pb2,
+    cluster_service_pb2,
+    experiment_service_pb2,
+    model_registry_service_pb2,
+)
 from subgrpc.v1.experiment_service_pb2 import Experiment
 
 EXPERIMENTS = experiment_service_pb2.DESCRIPTOR.services_by_name["ExperimentService"]
 ARTIFACTS = artifact_service_pb2.DESCRIPTOR.services_by_name["ArtifactService"]
 CLUSTERS = cluster_service_pb2.DESCRIPTOR.services_by_name["ClusterService"]
-SERVICES = (EXPERIMENTS.full_name, CLUSTERS.full_name, ARTIFACTS.full_name)
+MODELS = model_registry_service_pb2.DESCRIPTOR.services_by_name["ModelRegistryService"]
+SERVICES = tuple(each.full_name for each in (EXPERIMENTS, CLUSTERS, ARTIFACTS, MODELS))
 
 MAX_RESPONSE = 16 << 20
 """Greatest message that is sent. Lists end at 3 MiB, and one experiment has less than 1 MiB."""
@@ -167,16 +176,21 @@ class Server:
             self._stack.push_async_callback(peers.close)
             await introduce(store, advertised(config, listeners, self.addresses))
         clusters = _Clusters(engine, frozenset(config.clusters), config.chosen_default())
+        watches = Watches(store, tokens, gate.draining, config.heartbeat)
         experiments = experiment_use_cases(
             Experiments(store, tokens, clusters, secrets),
             History(store, tokens),
-            Watches(store, tokens, gate.draining, config.heartbeat),
+            watches,
             Logs(store, journals, tokens, config.heartbeat, peers),
             gate.draining,
         )
         register(server, EXPERIMENTS, experiments, gate)
         register(server, CLUSTERS, cluster_use_cases(ClusterCatalog(store, tokens)), gate)
         register(server, ARTIFACTS, artifacts, gate)
+        models = model_use_cases(
+            Models(store, tokens), ModelVersions(store, tokens), ModelAliases(store), watches
+        )
+        register(server, MODELS, models, gate)
         add_diagnostics(server, SERVICES, gate)
         self._stack.push_async_callback(engine.stop)
         await engine.start()

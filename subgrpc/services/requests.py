@@ -83,6 +83,12 @@ class Once(Generic[R]):
 
         return await (store.write_ordered if ordered else store.write)(once)
 
+    def is_done(self, tx: Transaction) -> bool:
+        """Whether something was done under this id before, also with another body."""
+        if not self.request_id:
+            return False
+        return tx.remembered(self.principal, self.method, self.request_id) is not None
+
     async def repeated(self, store: Metastore) -> R | None:
         """What became of an earlier request of this id; None: there was none, or it is gone."""
         if not self.request_id:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from subgrpc.filters import EXPERIMENT_FIELDS, parse_filter
-from subgrpc.metastore import EXPERIMENTS, Metastore
+from subgrpc.filters import EXPERIMENT_FIELDS, WATCH_FIELDS, parse_filter
+from subgrpc.metastore import EXPERIMENTS, MODEL_VERSIONS, MODELS, Metastore
 from subgrpc.services.alarm import Alarm
 from subgrpc.services.experiment_changes import known_team
 from subgrpc.services.watch_cursor import Cursor, Pending, View
 from subgrpc.tokens import TokenCodec
 from subgrpc.v1 import experiment_service_pb2 as api
+from subgrpc.v1.model_registry_service_pb2 import WatchModelsRequest
 
 
 class Watches:
@@ -40,6 +41,14 @@ class Watches:
         view = View(team, chosen, (EXPERIMENTS,), {EXPERIMENTS.name: 2})
         pending = Pending() if request.until_terminal else None
         return self._frames("watch", view, request.resume_token, pending)
+
+    def watch_models(self, request: WatchModelsRequest) -> AsyncGenerator[bytes, None]:
+        """Returns serialised WatchModelsResponse frames."""
+        team = known_team(request.parent)
+        chosen = parse_filter(request.filter, WATCH_FIELDS)
+        fields = {MODELS.name: 2, MODEL_VERSIONS.name: 4}
+        view = View(team, chosen, (MODELS, MODEL_VERSIONS), fields)
+        return self._frames("watch models", view, request.resume_token)
 
     async def _frames(
         self, what: str, view: View, token: str, pending: Pending | None = None

@@ -8,10 +8,14 @@ import pytest
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
-from subgrpc.v1 import cluster_service_pb2, experiment_service_pb2
+from subgrpc.v1 import cluster_service_pb2, experiment_service_pb2, model_registry_service_pb2
 
-FILES = (cluster_service_pb2.DESCRIPTOR, experiment_service_pb2.DESCRIPTOR)
-MUTATIONS = ("Create", "Update", "Cancel", "Delete")
+FILES = (
+    cluster_service_pb2.DESCRIPTOR,
+    experiment_service_pb2.DESCRIPTOR,
+    model_registry_service_pb2.DESCRIPTOR,
+)
+MUTATIONS = ("Create", "Update", "Cancel", "Delete", "Set", "Rollback")
 
 
 def methods() -> Iterator[MethodDescriptor]:

@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "api": [
         f"subgrpc.v1.{name}_pb2"
-        for name in ("cluster_service", "experiment_service", "spec", "types")
+        for name in (
+            *("cluster_service", "experiment_service", "model_registry_service"),
+            *("spec", "types"),
+        )
     ],
     "api-driver": [f"subgrpc.driver.v1.{name}_pb2" for name in ("driver_service", "workload")],
     "api-options": ["subgrpc.options.v1.rules_pb2"],

@@ -28,6 +28,7 @@ from subgrpc.testing.fake import FakeBackend, FakeRun
 from subgrpc.v1 import experiment_service_pb2 as pb
 from subgrpc.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceStub
+from subgrpc.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from subgrpc.v1.types_pb2 import TaskState
 
 TEAM = "teams/default"
@@ -99,10 +100,12 @@ class Api:
     metadata: tuple[tuple[str, str], ...] = ()
     stub: Any = field(init=False)
     clusters: Any = field(init=False)
+    models: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.stub = ExperimentServiceStub(self.channel)
         self.clusters = ClusterServiceStub(self.channel)
+        self.models = ModelRegistryServiceStub(self.channel)
 
     def request(self, experiment_id: str = "", **extra: Any) -> pb.CreateExperimentRequest:
         """A valid request: one role, one task."""
