@@ -55,7 +55,7 @@ class PostgresWriter:
     """The writing connection: see `subgrpc.metastore.database.WriteDatabase`."""
 
     # The work is done elsewhere: meanwhile the event loop can prepare the next group.
-    enough = 16
+    enough = 32
 
     def __init__(self, server: Server, mark: str) -> None:
         """Connects at the first `begin`, and again whenever it has to.

@@ -29,8 +29,10 @@ Publish = Callable[[int, int, Sequence[Change]], None]
 
 GROUP = 256
 """No more mutations are gathered once there are so many."""
-TURNS = 50
-"""Turns of the event loop that a group may grow for; it goes as soon as a turn brings none."""
+MANY = 8
+"""So many mutations on their way at once are a crowd, for which a group waits."""
+PATIENCE = 0.005
+"""Seconds that a group waits for a crowd's mutations, at most."""
 
 
 class _Job(NamedTuple):
@@ -78,6 +80,9 @@ class Writer:
         self._publish = publish
         self._loop = asyncio.get_running_loop()
         self._gathered: list[_Job] = []
+        self._crowd = _Crowd()
+        self._going: asyncio.Handle | None = None
+        self._soon = False
         self._groups: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
         self._closed: asyncio.Future[None] | None = None
         self._drained = self._loop.create_future()
@@ -99,10 +104,10 @@ class Writer:
         if self._closed is not None:
             raise _closing()
         future: asyncio.Future[T] = self._loop.create_future()
-        if not self._gathered:
-            self._loop.call_soon(self._gather, 0, TURNS)
         self._gathered.append(_Job(mutation, fence, versioned, ordered, future))
-        return await future
+        with self._crowd:
+            self._gather()
+            return await future
 
     async def close(self) -> None:
         """Carries out what was submitted, takes nothing more, and ends the thread."""
@@ -115,17 +120,27 @@ class Writer:
     def _start(self) -> None:
         threading.Thread(target=self._run, name="metastore-writer", daemon=True).start()
 
-    def _gather(self, before: int, turns: int) -> None:
-        """Hands a group over once a turn of the event loop has brought nothing more.
+    def _gather(self) -> None:
+        """Sees to it that what is gathered is handed over: soon, or once it is half of a crowd's.
 
-        What many callers want at the same time then costs one commit and not many: each costs a
-        flush to the disk, and both threads their turns at the interpreter.
+        What many callers want at the same time then costs one commit and not many: each costs
+        round trips, a flush to the disk, and both threads their turns at the interpreter. While
+        one half is committed, the other is prepared.
         """
-        count = len(self._gathered)
-        if before < count < self._database.enough and turns:
-            self._loop.call_soon(self._gather, count, turns - 1)
-        else:
-            self._hand_over()
+        count, enough = len(self._gathered), min(self._crowd.most // 2, self._database.enough)
+        if self._soon:
+            return
+        if self._crowd.most < MANY or count >= enough:
+            if self._going is not None:
+                self._going.cancel()
+            self._soon, self._going = True, self._loop.call_soon(self._go)
+        elif self._going is None:
+            self._going = self._loop.call_later(PATIENCE, self._go)
+
+    def _go(self) -> None:
+        self._soon, self._going = False, None
+        self._crowd.shrink()
+        self._hand_over()
 
     def _hand_over(self) -> None:
         if self._gathered:
@@ -203,6 +218,29 @@ class Writer:
         """Calls a function on the event loop, if there still is one."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+class _Crowd:
+    """The mutations that are on their way, as far as their callers still wait.
+
+    Attributes:
+        most: how many there were at a time, lately.
+    """
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._now = 0
+
+    def __enter__(self) -> None:
+        self._now += 1
+        self.most = max(self.most, self._now)
+
+    def __exit__(self, *_: object) -> None:
+        self._now -= 1
+
+    def shrink(self) -> None:
+        """Forgets some of those that were: a group goes."""
+        self.most = max(self._now, self.most - 1 - self.most // 8)
 
 
 class _Revisions:

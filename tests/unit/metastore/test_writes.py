@@ -386,3 +386,21 @@ async def test_many_that_only_insert_are_stored_whole_or_refused_alone(store: Me
     order = OrderBy("create_time", descending=False)
     page = await store.list_experiments("red", filter=chosen, order=order, after=None, limit=200)
     assert len(page.items) == len(kept) - 1
+
+
+async def test_a_crowd_goes_in_few_groups_and_holds_up_nobody(store: Metastore) -> None:
+    """Of 64 callers that come again and again many go together; who is left is served at once."""
+    groups: list[int] = []
+    store.feed.listen(lambda: groups.append(store.revision))
+
+    async def caller(number: int, times: int) -> None:
+        for _ in range(times):
+            for _ in range(2 * number):
+                await asyncio.sleep(0)
+            await insert(store, experiment())
+
+    await asyncio.gather(*(caller(number, 8) for number in range(64)))
+    assert store.revision == 512
+    assert len(groups) <= 128
+    await asyncio.gather(caller(0, 20), caller(1, 20))
+    assert store.revision == 552
