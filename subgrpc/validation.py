@@ -92,23 +92,23 @@ def _checker(descriptor: Descriptor, partial: bool) -> Check:
     required = (
         {} if partial else {f.number: f.name for f in descriptor.fields if _rules(f).required}
     )
-    checks: dict[int, Check] = {}
+    checks: dict[FieldDescriptor, Check] = {}
 
     def compile_field(field: FieldDescriptor) -> Check:
         # Compiled when first met: message types may hold themselves, as Struct does.
-        check = checks[field.number] = _field_check(field, partial_below)
+        check = checks[field] = _field_check(field, partial_below)
         return check
 
     def check(message: Any) -> Sequence[FieldViolation]:
-        found: list[FieldViolation] = []
+        found: Sequence[FieldViolation] = _FINE
         given = 0
         # Only fields that are set: a required one that does not come by is missing.
         for field, value in message.ListFields():
-            number = field.number
-            given += number in required
-            wrong = (checks.get(number) or compile_field(field))(value)
+            if required and field.number in required:
+                given += 1
+            wrong = (checks.get(field) or compile_field(field))(value)
             if wrong:
-                found += under(field.name, wrong)
+                found = [*found, *under(field.name, wrong)]
         if given == len(required):
             return found
         return [*_missing(message, required), *found]
@@ -178,17 +178,19 @@ def _value_check(field: FieldDescriptor, rules: Rules, partial: bool = False) ->
 def _string_check(rules: Rules) -> Check:
     control = _NUL if rules.verbatim else _CONTROL_MULTILINE if rules.multiline else _CONTROL
     find_control, max_len = control.search, rules.max_len
+    most = max_len or math.inf
     matches = re.compile(rules.pattern).fullmatch if rules.pattern else None
     help_text = rules.pattern_help or f"text that matches {rules.pattern}"
     parse = _QUANTITIES.get(rules.quantity)
     forms = rules.resource_name.split("|") if rules.resource_name else []
+    plain = matches is None and not forms and parse is None
 
     def check(value: str) -> Sequence[FieldViolation]:
-        if not value:
+        # What is printable holds no control characters, and that is found out several times faster.
+        if not value or (plain and value.isprintable() and len(value) <= most):
             return _FINE
-        if max_len and len(value) > max_len:
+        if len(value) > most:
             return _bad(f"has {len(value)} characters; at most {max_len} are allowed", "TOO_LONG")
-        # What is printable holds none of them, and that is found out several times faster.
         if not value.isprintable() and (at := find_control(value)) is not None:
             text = f"holds the control character U+{ord(at[0]):04X} at position {at.start()}"
             return _bad(text, "CONTROL_CHARACTER")
@@ -334,7 +336,8 @@ def _map_check(entry: Descriptor, rules: Rules) -> Check:
         if wrong := check_count(len(values)):
             return wrong
         found: list[FieldViolation] = []
-        for key, value in values.items():
+        for key in values:  # Faster than their items.
+            value = values[key]
             if key == "" and rules.HasField("keys"):
                 found.append(FieldViolation("[]", "a key must not be empty", "REQUIRED"))
             bad_key, bad_value = key_check(key), value_check(value)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
 
 from subgrpc import names, secrets
 from subgrpc.driver import Driver, SupportsOutputs, Workload
 from subgrpc.errors import FieldViolation, InvalidSpec
 from subgrpc.v1.experiment_service_pb2 import Experiment
-from subgrpc.v1.spec_pb2 import EnvVar, Output, OutputWhen, TaskGroup
+from subgrpc.v1.spec_pb2 import Output, OutputWhen, TaskGroup
 from subgrpc.v1.types_pb2 import Resources
 
 DEFAULT_GRACE = timedelta(seconds=10)
 """Time between SIGTERM and SIGKILL where the spec says nothing."""
+_DEFAULT_GRACE = Duration()
+_DEFAULT_GRACE.FromTimedelta(DEFAULT_GRACE)
 
 
 def role_of(group: TaskGroup) -> str:
@@ -51,7 +54,7 @@ def build_workload(
         default_request: what a task gets that asks for nothing.
     """
     spec = experiment.spec
-    team = names.parse_experiment(experiment.name).team
+    team = experiment.name.split("/", 2)[1]
     workload = Workload(
         control_plane_id=control_plane_id,
         experiment_uid=experiment.uid,
@@ -70,11 +73,17 @@ def build_workload(
         target.limits.CopyFrom(asked)
         literals, references = target.env, target.secret_env
         # The group's variables come last: they win.
-        for variable in (*shared, *group.env):
-            _add_variable(variable, team, literals, references)
+        for key, variable in {each.name: each for each in (*shared, *group.env)}.items():
+            if variable.HasField("secret"):
+                owner, name = secrets.parse_reference(variable.secret, team)
+                references[key] = f"teams/{owner}/secrets/{name}"
+            else:
+                literals[key] = variable.value
     if spec.HasField("timeout"):
         workload.timeout.CopyFrom(spec.timeout)
-    workload.termination_grace_period.FromTimedelta(grace_of(experiment))
+    asked_grace = spec.HasField("termination_grace_period")
+    grace = spec.termination_grace_period if asked_grace else _DEFAULT_GRACE
+    workload.termination_grace_period.CopyFrom(grace)
     for output in spec.outputs:
         _add_output(workload, output)
     if driver in spec.driver_options:
@@ -113,19 +122,3 @@ def _add_output(workload: Workload, output: Output) -> None:
     )
     if output.HasField("interval"):
         target.interval.CopyFrom(output.interval)
-
-
-def _add_variable(
-    variable: EnvVar,
-    team: str,
-    literals: MutableMapping[str, str],
-    references: MutableMapping[str, str],
-) -> None:
-    key = variable.name
-    if variable.HasField("secret"):
-        owner, name = secrets.parse_reference(variable.secret, team)
-        literals.pop(key, None)
-        references[key] = f"teams/{owner}/secrets/{name}"
-    else:
-        references.pop(key, None)
-        literals[key] = variable.value

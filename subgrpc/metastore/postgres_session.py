@@ -79,16 +79,19 @@ def encoded(parameters: Parameters) -> Encoded:
     formats: list[int] = []
     for each in parameters:
         kind = type(each)
-        if kind is bytes or each is None:
-            values.append(each)
-            formats.append(_BINARY)
-            continue
         if kind is str:
             # PostgreSQL's text cannot hold NUL. Requests cannot, either: a driver may have said it.
             values.append(each.replace("\0", "\ufffd").encode())
+            formats.append(0)
+        elif kind is int:
+            values.append(b"%d" % each)
+            formats.append(0)
+        elif kind is bytes or each is None:
+            values.append(each)
+            formats.append(_BINARY)
         else:
             values.append(repr(each).encode() if kind is float else b"%d" % each)
-        formats.append(0)
+            formats.append(0)
     return Encoded(values, formats)
 
 

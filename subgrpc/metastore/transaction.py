@@ -85,28 +85,28 @@ class Transaction(EngineTransaction):
         Raises:
             AlreadyExists: EXPERIMENT_EXISTS, the team has one of that id.
         """
-        _, team, _, experiment_id = experiment.name.split("/")
+        name, uid, cluster = experiment.name, experiment.uid, experiment.cluster
+        _, team, _, experiment_id = name.split("/")
         if not experiment.HasField("create_time"):
             set_time(experiment.create_time, self.now)
         created = micros(experiment.create_time)
         body = self._stamp(experiment)
         row = (
-            *(experiment.uid, team, experiment_id, experiment.state, experiment.reason),
-            *(experiment.cluster, experiment.creator, experiment.display_name, created),
+            *(uid, team, experiment_id, experiment.state, experiment.reason),
+            *(cluster, experiment.creator, experiment.display_name, created),
             *(self.now, _end_time(experiment), self.revision, _active(experiment), body),
         )
-        text = f"there is an experiment {experiment.name} already"
         self.run(
             self.statements.insert_experiment,
             row,
-            lambda: AlreadyExists(text, reason="EXPERIMENT_EXISTS"),
+            lambda: AlreadyExists(
+                f"there is an experiment {name} already", reason="EXPERIMENT_EXISTS"
+            ),
         )
         self._insert_labels(experiment, team, created)
-        self.changed(EXPERIMENTS.name, experiment.uid, team, None, body)
-        self._sequences[experiment.uid] = 0
-        self._loaded[experiment.uid] = _Stored(
-            experiment.uid, team, experiment.cluster, created, self.now, self.revision, body
-        )
+        self.changed(EXPERIMENTS.name, uid, team, None, body)
+        self._sequences[uid] = 0
+        self._loaded[uid] = _Stored(uid, team, cluster, created, self.now, self.revision, body)
 
     def save_experiment(self, experiment: Experiment) -> None:
         """Stores what has become of an experiment; sets its etag and update_time.
@@ -218,8 +218,8 @@ class Transaction(EngineTransaction):
             raise RuntimeError("this changes in Metastore.write only, not write_unversioned")
 
     def _insert_labels(self, experiment: Experiment, team: str, created: int) -> None:
-        labels = experiment.labels.items()
-        rows = [(experiment.uid, key, value, team, created) for key, value in labels]
+        labels, uid = experiment.labels, experiment.uid
+        rows = [(uid, key, labels[key], team, created) for key in labels]
         self.run_many(self.statements.insert_label, rows)
 
     def changed(

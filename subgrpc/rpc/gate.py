@@ -95,12 +95,13 @@ class Gate:
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = f"{random.getrandbits(64):016x}"
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id), (VERSION_KEY, __version__)))
-        call_fields.set({"rpc": method, "request_id": request_id})
+        fields = {"rpc": method, "request_id": request_id}
+        call_fields.set(fields)
         if hop and self.hops is not None:
             principal, attempt = self.hops.admit(method, hop)
         else:
             principal, attempt = self._authenticator.principal(authorization, context), 0
-        call_fields.set({"rpc": method, "request_id": request_id, "principal": principal})
+        fields["principal"] = principal
         bucket = self._buckets.get(principal)
         if bucket is None:
             bucket = self._buckets[principal] = _Bucket(self._limits.calls_per_second)
