@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
 
 from subgrpc.artifacts import ArtifactStore, StoreSettings
-from subgrpc.testing.stores.suite import NewStore, Source, Sources, Suite, content, put, same
+from subgrpc.testing.stores.suite import Begun, NewStore, Source, Sources, Suite, content, put, same
 
 PROGRAM = """
 import json, sys
@@ -46,7 +47,7 @@ class Interruptions(Suite):
             assert found is None or found.size == source.size, f"a killed put has left {found}"
             assert found is not None or not said, "what was said to be put is not there"
             listed = [each for each in store.list("killed/") if each.key == key]
-            assert [each.size for each in listed] == ([source.size] if found else [])
+            assert listed == ([found] if found else []), f"stat() knows {found}, list() {listed}"
             put(store, key, source)
             same(content(store, key), source.data, "what was put again after it was killed")
         self._tidied(settings, store, self.kills + 1)
@@ -57,17 +58,26 @@ class Interruptions(Suite):
         """Tidying up removes no object, and nothing in a store where nothing was abandoned."""
         source = sources(self.part_size + 1)
         put(store, "kept", source)
-        assert store.abandoned(FOREVER) == 0
-        assert store.abandoned(timedelta()) == 0
+        for age in (FOREVER, timedelta()):
+            count = store.abandoned(age)
+            assert count == 0, f"abandoned() has removed {count}, and nothing was abandoned"
         same(content(store, "kept"), source.data, "an object after abandoned()")
 
     def test_tidying_up_during_a_put(self, new_store: NewStore, sources: Sources) -> None:
         """What is being put is not abandoned."""
         one, other, source = new_store(), new_store(), sources(self.big)
-        self.together(
-            lambda: put(one, "kept", source),
-            lambda: [other.abandoned(timedelta(hours=1)) for _ in range(20)],
-        )
+        done = threading.Event()
+
+        def tidy() -> None:
+            while not done.is_set():
+                other.abandoned(timedelta(hours=1))
+
+        tidying = Begun(tidy)
+        try:
+            put(one, "kept", source)
+        finally:
+            done.set()
+            tidying.result(self.patience, "abandoned()")
         same(content(one, "kept"), source.data, "an object that was put during abandoned()")
 
     def _killed(

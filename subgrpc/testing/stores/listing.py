@@ -65,7 +65,7 @@ class Listing(Suite):
             store.delete(each.key)
             found.add(each.key)
         assert found == keys, f"list() did not show {sorted(keys - found)}"
-        assert not list(store.list())
+        assert not list(store.list()), "list() still shows what was deleted"
 
     def test_deleting(self, store: ArtifactStore, sources: Sources) -> None:
         """What was deleted is gone for every method, and nothing else; it can be put again."""
@@ -75,7 +75,8 @@ class Listing(Suite):
         store.delete("deleted/a")
         absent(store, "deleted/a", "which was deleted")
         kept = sorted(each.key for each in store.list())
-        assert kept == ["deleted.d", "deleted/a.b", "deleted/b/c"]
+        wanted = ["deleted.d", "deleted/a.b", "deleted/b/c"]
+        assert kept == wanted, f"after delete('deleted/a') there is {kept}, not {wanted}"
         put(store, "deleted/a", source)
         same(content(store, "deleted/a"), source.data, "an object that was put again")
 
@@ -87,4 +88,5 @@ class Listing(Suite):
         put(store, "twice", sources(10))
         store.delete("twice")
         store.delete("twice")
-        assert [each.key for each in store.list()] == ["folder/object"]
+        left = [each.key for each in store.list()]
+        assert left == ["folder/object"], f"after the deletes there is {left}"

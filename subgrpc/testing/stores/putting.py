@@ -8,11 +8,10 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
 
-import pytest
-
 from subgrpc.artifacts import ArtifactStore, StoreSettings
 from subgrpc.errors import AlreadyExists, InvalidArgument
 from subgrpc.testing.stores.suite import (
+    Begun,
     NewStore,
     Source,
     Sources,
@@ -35,8 +34,9 @@ class Putting(Suite):
 
     def test_its_settings(self, settings: StoreSettings, store: ArtifactStore) -> None:
         """A store has the name and the scheme that it was configured with."""
-        assert store.name == settings.name
-        assert settings.url.startswith(f"{type(store).scheme}:")
+        assert store.name == settings.name, f"it is called {store.name!r}, not {settings.name!r}"
+        scheme = type(store).scheme
+        assert settings.url.startswith(f"{scheme}:"), f"its scheme is {scheme!r}"
 
     def test_wrong_settings(self, settings: StoreSettings) -> None:
         """A password in a URL is refused and not repeated; so is an option that nobody knows."""
@@ -45,11 +45,15 @@ class Putting(Suite):
             StoreSettings(settings.name, f"{settings.url.partition(':')[0]}://u:hush@{place}"),
             StoreSettings(settings.name, settings.url, {**settings.options, "no-such-option": "x"}),
         ):
-            with pytest.raises(InvalidArgument) as error:
+            found: InvalidArgument | None = None
+            try:
                 self.open(wrong)
-            assert error.value.reason == "STORE_INVALID"
-            assert settings.name in error.value.message, f"no name in: {error.value.message}"
-            assert "hush" not in error.value.message, f"a password in: {error.value.message}"
+            except InvalidArgument as error:
+                found = error
+            assert found is not None, f"a store is made of {wrong}"
+            assert found.reason == "STORE_INVALID", f"the reason is {found.reason}"
+            assert settings.name in found.message, f"an error does not name it: {found.message}"
+            assert "hush" not in found.message, f"an error repeats a password: {found.message}"
 
     def test_check(self, store: ArtifactStore) -> None:
         """A store that works passes its own check, which leaves nothing."""
@@ -65,7 +69,7 @@ class Putting(Suite):
             same(content(store, key), source.data, f"an object of {size} bytes")
             found = store.stat(key)
             assert found is not None, f"stat() knows nothing of an object of {size} bytes"
-            assert (found.key, found.size) == (key, size)
+            assert (found.key, found.size) == (key, size), f"stat() says {found} of {key}, {size}"
             assert source.path.read_bytes() == source.data, "put() has changed its source"
 
     def test_a_big_object(self, store: ArtifactStore, sources: Sources) -> None:
@@ -164,7 +168,8 @@ class Putting(Suite):
         for key in ("a" * 200, "/".join("abcdefgh"), "a..b/c-", "-", "0", "objects/ab/a.b.c-d"):
             put(store, key, source)
             same(content(store, key), source.data, f"an object with the key {key!r}")
-            assert [each.key for each in store.list(key)] == [key]
+            listed = [each.key for each in store.list(key)]
+            assert listed == [key], f"list({key!r}) shows {listed}"
 
     def test_one_key_at_the_same_time(self, new_store: NewStore, sources: Sources) -> None:
         """Who puts what somebody else is just putting succeeds; there is one object."""
@@ -187,10 +192,12 @@ class Putting(Suite):
                 same(content(store, key), source.data, "what another thread did not put")
                 if n % 3 == 0:
                     store.delete(key)
-                assert (store.stat(key) is None) == (n % 3 == 0)
+                there = store.stat(key) is not None
+                assert there == (n % 3 != 0), f"stat() in one of many threads: {there}"
 
         self.together(*(lambda n=n: work(n) for n in range(8)))
-        assert len(list(store.list("threads/"))) == 8 * 5
+        listed = len(list(store.list("threads/")))
+        assert listed == 8 * 5, f"list() shows {listed} of 40 objects after many threads"
 
     def test_another_store_of_the_same_place(self, new_store: NewStore, sources: Sources) -> None:
         """What one has put, another sees, gets and deletes."""
@@ -198,6 +205,8 @@ class Putting(Suite):
         source = sources(1000)
         put(one, "shared", source)
         same(content(other, "shared"), source.data, "an object from another store")
+        assert other.stat("shared") == one.stat("shared"), "two stores do not agree on an object"
+        assert [each.key for each in other.list()] == ["shared"], "list() shows its own only"
         other.delete("shared")
         absent(one, "shared", "which another store has deleted")
 
@@ -207,16 +216,17 @@ class Putting(Suite):
         source = sources(2 * self.part_size + 1)
         done = threading.Event()
 
-        def write(n: int) -> None:
-            put(writer, f"half/{n}", source)
-
         def read() -> None:
             while not done.is_set():
                 self._whole(reader, source)
 
-        with self._thread(read, done):
+        reading = Begun(read)
+        try:
             for n in range(3):
-                write(n)
+                put(writer, f"half/{n}", source)
+        finally:
+            done.set()
+            reading.result(self.patience, "reading during a put()")
         self._whole(reader, source)
 
     def _whole(self, store: ArtifactStore, source: Source) -> None:
@@ -226,26 +236,6 @@ class Putting(Suite):
         for each in store.list("half/"):
             assert each.size == source.size, f"list() saw a half: {each}"
             same(content(store, each.key), source.data, "an object that was just put")
-
-    @contextlib.contextmanager
-    def _thread(self, target: Callable[[], None], done: threading.Event) -> Iterator[None]:
-        failures: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                target()
-            except BaseException as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join(self.patience)
-        if failures:
-            raise failures[0]
 
     @contextlib.contextmanager
     def _measured(self, what: str) -> Iterator[None]:

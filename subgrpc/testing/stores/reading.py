@@ -52,7 +52,7 @@ class Reading(Suite):
         forgotten = []
         for n in range(CONNECTIONS):
             reader = store.get("object")
-            assert source.data.startswith(next(reader))
+            assert source.data.startswith(next(reader)), "an object begins with other bytes"
             if n % 2:
                 reader.close()
             else:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import random
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import pytest
 
@@ -133,6 +134,8 @@ class Suite:
     """Bytes that putting or getting a big object may take; less than `big`."""
     many = 1100
     """How many objects a long list has: more than the store gives in one answer."""
+    shortly = timedelta(seconds=1)
+    """The least time that a signed URL can be valid."""
     kills = 3
     """How many processes are killed while they put."""
 
@@ -173,8 +176,33 @@ class Suite:
             barrier.wait(self.patience)
             return call()
 
-        with ThreadPoolExecutor(len(calls)) as threads:
-            return [each.result() for each in [threads.submit(run, call) for call in calls]]
+        begun = [Begun(functools.partial(run, call)) for call in calls]
+        return [each.result(self.patience, "a call") for each in begun]
+
+
+class Begun(Generic[T]):
+    """A call in a thread of its own, which holds up nobody if it never ends."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._result: list[T] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def result(self, patience: float, what: str) -> T:
+        """Waits for the end of the call: returns what it returns, or raises what it raises."""
+        self._thread.join(patience)
+        assert not self._thread.is_alive(), f"{what} did not end within {patience:g} s"
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+    def _run(self) -> None:
+        try:
+            self._result.append(self._call())
+        except BaseException as error:
+            self._error = error
 
 
 def calls_of(store: ArtifactStore, key: str, source: Source) -> dict[str, Callable[[], Any]]:

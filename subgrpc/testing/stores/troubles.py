@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
 from typing import Any
 
 from subgrpc.artifacts import ArtifactStore, StoreSettings
 from subgrpc.errors import FailedPrecondition, ResourceExhausted, SubgrpcError, Unavailable
 from subgrpc.testing.stores.suite import (
+    Begun,
     Sources,
     Suite,
     absent,
@@ -39,22 +38,22 @@ class Troubles(Suite):
         for name, error in errors.items():
             shown = f"{type(error).__name__}: {error}"
             assert isinstance(error, Unavailable), f"{name} in an outage: {shown}"
-            assert error.reason == "STORE_UNAVAILABLE"
+            assert error.reason == "STORE_UNAVAILABLE", f"{name} in an outage: {error.reason}"
             assert store.name in error.message, f"{name} does not name the store: {shown}"
             assert error.retry_after is not None, f"{name} does not say when to try again"
         same(content(store, "kept"), kept.data, "an object after an outage")
         put(store, "kept.new", fresh)
         same(content(store, "kept.new"), fresh.data, "an object put again after an outage")
-        assert len(list(store.list())) == 2
+        listed = [each.key for each in store.list()]
+        assert sorted(listed) == ["kept", "kept.new"], f"after an outage there is {listed}"
 
     def test_an_outage_during_a_put(self, store: ArtifactStore, sources: Sources) -> None:
         """It says so, or is done; what is put again after it is there."""
         source = sources(self.big)
-        with ThreadPoolExecutor(1) as threads:
-            future = threads.submit(put, store, "object", source)
-            time.sleep(0.05)
-            with self.outage():
-                error = self._error("put()", lambda: future.result(self.patience))
+        begun = Begun(lambda: put(store, "object", source))
+        time.sleep(0.05)
+        with self.outage():
+            error = self._error("put()", begun)
         assert error is None or isinstance(error, Unavailable), f"put() in an outage: {error!r}"
         found = store.stat("object")
         assert found is None or found.size == source.size, f"an outage has left {found}"
@@ -74,7 +73,7 @@ class Troubles(Suite):
         reader = pieces(store.get("object"))
         found.append(next(reader))
         with self.outage():
-            error = self._error("get()", read)
+            error = self._error("get()", Begun(read))
         data = b"".join(found)
         same(data, source.data[: len(data)], "what came before an outage")
         if error is None:
@@ -131,21 +130,17 @@ class Troubles(Suite):
 
     def _errors(self, calls: dict[str, Callable[[], Any]]) -> dict[str, SubgrpcError]:
         """Makes all calls at the same time; returns their errors."""
-        with ThreadPoolExecutor(len(calls)) as threads:
-            futures = {name: threads.submit(call) for name, call in calls.items()}
-            found = {}
-            for name, future in futures.items():
-                error = self._error(name, lambda future=future: future.result(self.patience))  # type: ignore[misc]
-                assert error is not None, f"{name} succeeds in an outage"
-                found[name] = error
+        begun = {name: Begun(call) for name, call in calls.items()}
+        found = {}
+        for name, each in begun.items():
+            error = self._error(name, each)
+            assert error is not None, f"{name} succeeds in an outage"
+            found[name] = error
         return found
 
-    def _error(self, name: str, call: Callable[[], Any]) -> SubgrpcError | None:
+    def _error(self, name: str, begun: Begun[Any]) -> SubgrpcError | None:
         try:
-            call()
-        except (Late, TimeoutError):
-            text = f"{name} did not end within {self.patience:g} s in an outage"
-            raise AssertionError(text) from None
+            begun.result(self.patience, f"{name} in an outage")
         except SubgrpcError as error:
             return error
         return None
