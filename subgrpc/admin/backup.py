@@ -1,9 +1,10 @@
-"""A backup: one tar file with a copy of the metastore, the logs, and the operator's secrets.
+"""A backup: one tar file with copies of the metastore, logs, artifacts, and the operator's secrets.
 
 Its last entry is a manifest with the size and the SHA-256 of every file: a backup without it was
 cut off. Servers go on while one is taken. The metastore is copied first, so that the logs are at
-least as new as what it says of them. What drivers keep (the folders of running tasks) is no part
-of it: it means nothing on another machine, or later.
+least as new as what it says of them; artifacts do not change, and stay for two hours after nothing
+needs them any more. What drivers keep (the folders of running tasks) is no part of it: it means
+nothing on another machine, or later.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import shutil
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -30,6 +31,8 @@ from subgrpc.metastore.sqlite import DATABASE_FILE
 FORMAT = 1
 MANIFEST = "manifest.json"
 FOLDERS = ("journals", "secrets")
+ARTIFACTS = "artifacts/store"
+"""Where artifacts are kept unless the server was told otherwise."""
 FILES = ("server-id",)
 _NAME = re.compile(r"[A-Za-z0-9._@=+-]+")
 _CHUNK = 1 << 20
@@ -54,7 +57,14 @@ class Manifest:
     files: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
-def backup(folder: Path, target: Path, progress: Progress, *, metastore: bool = True) -> Manifest:
+def backup(
+    folder: Path,
+    target: Path,
+    progress: Progress,
+    *,
+    metastore: bool = True,
+    artifacts: bool = True,
+) -> Manifest:
     """Writes a backup of a data folder; the file is there when it is whole and on the disk.
 
     Args:
@@ -62,6 +72,7 @@ def backup(folder: Path, target: Path, progress: Progress, *, metastore: bool = 
         target: a file that is not there; compressed if its name ends in `.gz` or `.tgz`.
         progress: called with the name of each file before it is read.
         metastore: whether the metastore is in the folder, and part of the backup.
+        artifacts: whether artifacts that are kept in the folder are part of the backup.
 
     Raises:
         NotFound: there is no metastore in the folder.
@@ -82,7 +93,8 @@ def backup(folder: Path, target: Path, progress: Progress, *, metastore: bool = 
             if metastore:
                 progress(DATABASE_FILE)
                 offline.copy(folder, database)
-            sources = _sources(folder, database if metastore else None)
+            folders = (*FOLDERS, ARTIFACTS) if artifacts else FOLDERS
+            sources = _sources(folder, database if metastore else None, folders)
             manifest = _write(unfinished, target, sources, progress)
             unfinished.rename(target)
             _sync(target.parent)
@@ -131,14 +143,16 @@ def restore(source: Path, folder: Path, progress: Progress) -> Manifest:
     return manifest
 
 
-def _sources(folder: Path, database: Path | None) -> Iterator[tuple[str, Path]]:
+def _sources(
+    folder: Path, database: Path | None, folders: Sequence[str]
+) -> Iterator[tuple[str, Path]]:
     """The files of a backup, by their paths in it."""
     if database is not None:
         yield DATABASE_FILE, database
     for name in FILES:
         if (folder / name).is_file():
             yield name, folder / name
-    for name in FOLDERS:
+    for name in folders:
         for path in sorted((folder / name).rglob("*")):
             relative = path.relative_to(folder)
             hidden = any(part.startswith(".") for part in relative.parts)
@@ -232,8 +246,10 @@ def _manifest(source: Path, raw: Mapping[str, Any]) -> Manifest:
 def _is_safe(name: str) -> bool:
     """Whether a path leads to where backups have files, and nowhere else."""
     parts = PurePosixPath(name).parts
-    top = (DATABASE_FILE, MANIFEST, *FILES) if len(parts) == 1 else FOLDERS
-    return parts[:1] != () and parts[0] in top and all(_is_name(each) for each in parts)
+    if len(parts) == 1:
+        return name in (DATABASE_FILE, MANIFEST, *FILES)
+    inside = any(name.startswith(f"{each}/") for each in (*FOLDERS, ARTIFACTS))
+    return inside and all(_is_name(each) for each in parts)
 
 
 def _is_name(part: str) -> bool:

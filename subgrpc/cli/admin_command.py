@@ -45,16 +45,21 @@ def command() -> None:
 @click.argument("target", type=_FILE, metavar="FILE")
 @_data_dir
 @database_option
-def backup(target: Path, data_dir: Path, database: str) -> int:
+@click.option(
+    "--no-artifacts", is_flag=True, help="Leave out artifacts that are kept in the data folder."
+)
+def backup(target: Path, data_dir: Path, database: str, no_artifacts: bool) -> int:
     """Write a backup; the server may run meanwhile.
 
     FILE must not exist; it is compressed if it ends in .gz or .tgz. It holds the metastore, the
-    logs and the secrets of the data folder: keep it as safe as that. Running tasks are no part
-    of it. Of a metastore in PostgreSQL pg_dump makes the backup, before this does the rest.
+    logs, the artifacts and the secrets of the data folder: keep it as safe as that. Running tasks
+    are no part of it, nor are artifacts that are kept elsewhere. Of a metastore in PostgreSQL
+    pg_dump makes the backup, before this does the rest.
     """
     from subgrpc.admin.backup import backup as make
 
-    made = make(data_dir, target.absolute(), _progress(), metastore=not database)
+    parts = {"metastore": not database, "artifacts": not no_artifacts}
+    made = make(data_dir, target.absolute(), _progress(), **parts)
     size = target.stat().st_size
     output.note(f"{target}: {len(made.files)} files, {size:,} bytes")
     return exitcodes.OK

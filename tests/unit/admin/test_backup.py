@@ -26,7 +26,7 @@ def quiet(name: str) -> None:
 def everything(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for top in ("journals", "secrets", "server-id")
+        for top in ("journals", "secrets", "server-id", "artifacts/store")
         for path in sorted([folder / top, *(folder / top).rglob("*")])
         if path.is_file()
     }
@@ -43,6 +43,23 @@ def test_what_is_restored_is_what_was_there(folder: Path, tmp_path: Path, name: 
     assert check(restored).problems == []
     assert restored.stat().st_mode & 0o077 == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["data", name, "restored"])
+
+
+def test_artifacts_of_the_folder_can_be_left_out(folder: Path, tmp_path: Path) -> None:
+    """With them the restored store is the same; without them nothing else changes."""
+    kept = folder / "artifacts" / "store" / "objects" / "ab" / "abcd.06gvupqi63jr64j8ds4tut4el0"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"blob")
+    (folder / "artifacts" / "spool").mkdir()
+    (folder / "artifacts" / "spool" / "ab.part").write_bytes(b"on its way")
+    relative = kept.relative_to(folder).as_posix()
+    whole = backup(folder, tmp_path / "whole.tar", quiet)
+    restore(tmp_path / "whole.tar", tmp_path / "restored", quiet)
+    assert everything(tmp_path / "restored") == everything(folder)
+    assert relative in whole.files
+    less = backup(folder, tmp_path / "less.tar", quiet, artifacts=False)
+    assert whole.files.keys() - less.files.keys() == {relative}
+    assert not any("spool" in name for name in whole.files)
 
 
 def test_a_restore_begins_another_history(folder: Path, tmp_path: Path) -> None:
