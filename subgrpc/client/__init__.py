@@ -15,20 +15,26 @@ are the API call by call, with its own messages.
 
 from __future__ import annotations
 
+from subgrpc.client.aio.artifacts import AsyncArtifacts
 from subgrpc.client.aio.client import AsyncClient, async_connect
 from subgrpc.client.aio.experiments import AsyncExperiments
 from subgrpc.client.aio.feeds import AsyncFeed
 from subgrpc.client.aio.handle import AsyncChange, AsyncExperimentHandle
 from subgrpc.client.aio.streams import AsyncStream
+from subgrpc.client.artifacts import Artifacts
 from subgrpc.client.channel import DEFAULT_ADDRESS, Credentials
 from subgrpc.client.client import Client, connect
 from subgrpc.client.experiments import Experiments
 from subgrpc.client.feeds import Feed
 from subgrpc.client.handle import Change, ExperimentHandle
 from subgrpc.client.streams import Stream
+from subgrpc.client.transfer.progress import Progress
+from subgrpc.client.transfer.results import Difference, Pulled, Pushed
 
 __all__ = [
     "DEFAULT_ADDRESS",
+    "Artifacts",
+    "AsyncArtifacts",
     "AsyncChange",
     "AsyncClient",
     "AsyncExperimentHandle",
@@ -38,9 +44,13 @@ __all__ = [
     "Change",
     "Client",
     "Credentials",
+    "Difference",
     "ExperimentHandle",
     "Experiments",
     "Feed",
+    "Progress",
+    "Pulled",
+    "Pushed",
     "Stream",
     "async_connect",
     "connect",

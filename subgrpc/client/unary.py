@@ -39,6 +39,11 @@ class UnaryCalls:
         self.address = connection.target.address
         self._connection = connection
 
+    @property
+    def connection(self) -> Connection:
+        """What calls go over."""
+        return self._connection
+
     def create_experiment(
         self,
         experiment: Experiment,

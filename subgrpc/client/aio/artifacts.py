@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from subgrpc import names
+from subgrpc.client.aio.threads import async_in_threads
 from subgrpc.client.inputs import artifact_name, output_filter
+from subgrpc.client.patience import PATIENCE
+from subgrpc.client.transfer.progress import OnProgress
+from subgrpc.client.transfer.results import (
+    Difference,
+    Pulled,
+    PullOptions,
+    Pushed,
+    PushOptions,
+)
 from subgrpc.errors import NotFound
 from subgrpc.v1.artifact_service_pb2 import (
     Artifact,
@@ -20,6 +31,8 @@ if TYPE_CHECKING:
     from subgrpc.client.aio.calls import AsyncCalls
 
 _PARENT = names.team_name(names.DEFAULT_TEAM)
+_Path: TypeAlias = "str | os.PathLike[str]"
+_Differences: TypeAlias = list[Difference]
 
 
 class AsyncArtifacts:
@@ -31,6 +44,125 @@ class AsyncArtifacts:
 
     def __init__(self, calls: AsyncCalls) -> None:
         self._calls = calls
+
+    async def push(
+        self,
+        *paths: _Path,
+        name: str = "",
+        labels: Mapping[str, str] | None = None,
+        display_name: str = "",
+        description: str = "",
+        exclude: Iterable[str] = (),
+        direct: bool = True,
+        parent: str = _PARENT,
+        patience: float = PATIENCE,
+        on_progress: OnProgress | None = None,
+    ) -> Pushed:
+        """Makes an artifact of files and folders; only what the server lacks is sent.
+
+        The content of one folder stands at the artifact's root; of several paths each has its
+        name. A push that broke off sends the rest when it is repeated; with a `name` that has the
+        same files already, it returns that artifact.
+
+        Args:
+            *paths: files and folders.
+            name: its id; by default the server makes one.
+            labels: labels to find it by.
+            display_name: a name for people.
+            description: free text for people.
+            exclude: patterns of what is left out, as in .gitignore.
+            direct: send large files to the store itself, where it can be reached.
+            parent: the team.
+            patience: seconds after which a server that cannot be reached is an error.
+            on_progress: told about ten times a second how far it is, in a thread that works.
+
+        Raises:
+            InvalidArgument: LINK_OUTSIDE, SPECIAL_FILE, FILE_NAME, NOTHING_TO_PUSH.
+            AlreadyExists: there is one of that name with other files.
+            FailedPrecondition: FILE_CHANGED: somebody wrote to a file meanwhile.
+            OSError: a file cannot be read.
+        """
+        from subgrpc.client.transfer.push import Push  # with what it needs, it takes time
+
+        options = PushOptions(
+            paths,
+            artifact_id=name,
+            parent=parent,
+            exclude=list(exclude),
+            labels=dict(labels or {}),
+            display_name=display_name,
+            description=description,
+            direct=direct,
+            patience=patience,
+        )
+        return await async_in_threads(
+            self._calls.connection,
+            lambda calls, target, stop: Push(calls, target, options, on_progress, stop).run(),
+        )
+
+    async def pull(
+        self,
+        name: str,
+        target: _Path,
+        *,
+        path: str = "",
+        force: bool = False,
+        direct: bool = True,
+        patience: float = PATIENCE,
+        on_progress: OnProgress | None = None,
+    ) -> Pulled:
+        """Puts the files of an artifact into a folder, which is there as a whole or not at all.
+
+        Every file is compared with its digest. A pull that broke off receives the rest when it is
+        repeated; where the same files are already, nothing is done.
+
+        Args:
+            name: the artifact.
+            target: the folder to make; for a single file that file, or the folder to put it in.
+            path: only this file, or what is in this folder.
+            force: replace what is at the target, as a whole and in one step.
+            direct: read large files from the store itself, where it can be reached.
+            patience: seconds after which a server that cannot be reached is an error.
+            on_progress: told about ten times a second how far it is, in a thread that works.
+
+        Raises:
+            NotFound: there is no such artifact, or nothing at `path`.
+            FailedPrecondition: TARGET_EXISTS, PULL_RUNNING, PATHS_COLLIDE, ARTIFACT_NOT_READY.
+            ResourceExhausted: LOCAL_DISK_FULL.
+            DataLoss: what came is not what was pushed.
+            OSError: a file cannot be written.
+        """
+        from subgrpc.client.transfer.pull import Pull
+
+        options = PullOptions(
+            await self._full(name),
+            target,
+            path=path,
+            force=force,
+            direct=direct,
+            patience=patience,
+        )
+        return await async_in_threads(
+            self._calls.connection,
+            lambda calls, target, stop: Pull(calls, target, options, on_progress, stop).run(),
+        )
+
+    async def compare(self, name: str, folder: _Path) -> _Differences:
+        """Returns what is different in a folder of files: nothing if it has just the artifact's.
+
+        Raises:
+            NotFound: there is none of that name.
+            OSError: a file cannot be read.
+        """
+        from subgrpc.client.transfer.compare import compare
+
+        full = await self._full(name)
+        return await async_in_threads(
+            self._calls.connection,
+            lambda calls, _target, _stop: list(
+                compare(os.fspath(folder), list(calls.list_artifact_files(full, page_size=10_000)))
+            ),
+        )
 
     async def get(self, name: str) -> Artifact:
         """Returns an artifact.

@@ -38,6 +38,11 @@ class AsyncUnaryCalls:
         self.address = connection.target.address
         self._connection = connection
 
+    @property
+    def connection(self) -> AsyncConnection:
+        """What calls go over."""
+        return self._connection
+
     async def create_experiment(
         self,
         experiment: Experiment,
