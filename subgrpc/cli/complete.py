@@ -33,18 +33,30 @@ def experiments(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     """Names of experiments, the newest first."""
     from subgrpc.cli.options import short_name
 
-    # Ids have lower-case letters, digits and hyphens, all of which come before "~".
-    wanted = f'experiment_id >= "{incomplete}" AND experiment_id < "{incomplete}~"'
-    if not all(each.isascii() and (each.isalnum() or each == "-") for each in incomplete):
+    wanted = _beginning("experiment_id", incomplete)
+    if wanted is None:
         return []
 
     def ask(client: Client) -> list[str]:
-        found = client.list_experiments(filter=wanted if incomplete else "", page_size=_MOST)
+        found = client.list_experiments(filter=wanted, page_size=_MOST)
         return [short_name(each.name) for each in itertools.islice(found, _MOST)]
 
-    given = ctx.params.get(param.name or "") or ()
-    taken = given if isinstance(given, tuple) else ()
-    return [each for each in _asked(ctx, ask) if each not in taken]
+    return _not_given(ctx, param, _asked(ctx, ask))
+
+
+def artifacts(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of artifacts, the newest first."""
+    from subgrpc.cli.options import short_artifact
+
+    wanted = _beginning("artifact_id", incomplete)
+    if wanted is None:
+        return []
+
+    def ask(client: Client) -> list[str]:
+        found = client.list_artifacts(filter=wanted, page_size=_MOST)
+        return [short_artifact(each.name) for each in itertools.islice(found, _MOST)]
+
+    return _not_given(ctx, param, _asked(ctx, ask))
 
 
 def tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -70,6 +82,21 @@ def clusters(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
         return [each.name.removeprefix("clusters/") for each in client.list_clusters()]
 
     return [each for each in _asked(ctx, ask) if each.startswith(incomplete)]
+
+
+def _beginning(field: str, incomplete: str) -> str | None:
+    """The filter of what begins like this; None: no id does."""
+    if not all(each.isascii() and (each.isalnum() or each == "-") for each in incomplete):
+        return None
+    # Ids have lower-case letters, digits and hyphens, all of which come before "~".
+    return f'{field} >= "{incomplete}" AND {field} < "{incomplete}~"' if incomplete else ""
+
+
+def _not_given(ctx: click.Context, param: click.Parameter, found: list[str]) -> list[str]:
+    """Those of some names that do not stand on the command line yet."""
+    given = ctx.params.get(param.name or "") or ()
+    taken = given if isinstance(given, tuple) else ()
+    return [each for each in found if each not in taken]
 
 
 def _asked(ctx: click.Context, ask: Callable[[Client], list[str]]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import click
 
 from subgrpc.cli import output
-from subgrpc.cli.options import short_name
+from subgrpc.cli.options import short_artifact, short_name
 
 if TYPE_CHECKING:
+    from subgrpc.v1.artifact_service_pb2 import Artifact, ArtifactFile
     from subgrpc.v1.cluster_service_pb2 import Cluster
     from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent, Task
     from subgrpc.v1.types_pb2 import Resources
@@ -91,8 +92,8 @@ def _exit(task: Task) -> str:
     return str(status.exit_code) if status.HasField("exit_code") else ""
 
 
-def labels(experiment: Experiment) -> str:
-    """An experiment's labels in one line."""
+def labels(experiment: Experiment | Artifact) -> str:
+    """The labels of something in one line."""
     return ", ".join(f"{key}={value}" for key, value in sorted(experiment.labels.items()))
 
 
@@ -116,6 +117,31 @@ def _gpus(cluster: Cluster) -> str:
 
 def _cluster_name(cluster: Cluster) -> str:
     return cluster.name.removeprefix("clusters/")
+
+
+def artifact_state(artifact: Artifact) -> str:
+    """An artifact's state as people say it: `READY`."""
+    from subgrpc.v1.artifact_service_pb2 import ArtifactState
+
+    return output.enum_word(ArtifactState.Name(artifact.state), "ARTIFACT_STATE_")
+
+
+def artifact_source(artifact: Artifact) -> str:
+    """The output of an experiment that an artifact is, as commands take it."""
+    if not artifact.HasField("source"):
+        return ""
+    return f"{short_name(artifact.source.experiment)}/{artifact.source.output}"
+
+
+def show_size(size: int) -> str:
+    """A size for people."""
+    from subgrpc.quantities import show_bytes
+
+    return show_bytes(size)
+
+
+def _mode(file: ArtifactFile) -> str:
+    return "link" if file.link_target else f"{file.mode or 0o644:03o}"
 
 
 EXPERIMENTS: Kind[Experiment] = Kind(
@@ -178,5 +204,35 @@ CLUSTERS: Kind[Cluster] = Kind(
         Column("CAPABILITIES", lambda each: ", ".join(each.capabilities), wide=True),
         Column("CHECKED", lambda each: output.when(each.check_time), wide=True),
         Column("WHY", lambda each: ": ".join(t for t in (each.reason, each.message) if t)),
+    ),
+)
+ARTIFACTS: Kind[Artifact] = Kind(
+    "artifacts",
+    lambda each: short_artifact(each.name),
+    (
+        Column("NAME", lambda each: short_artifact(each.name)),
+        Column("STATE", artifact_state),
+        Column("FILES", lambda each: str(each.file_count)),
+        Column("SIZE", lambda each: show_size(each.size_bytes)),
+        Column("CREATED", lambda each: output.when(each.create_time)),
+        Column("SOURCE", artifact_source),
+        Column("CREATOR", lambda each: each.creator, wide=True),
+        Column("DIGEST", lambda each: each.digest[:16], wide=True),
+        Column("LABELS", labels, wide=True),
+        Column("DISPLAY NAME", lambda each: each.display_name, wide=True),
+    ),
+)
+FILES: Kind[ArtifactFile] = Kind(
+    "files",
+    lambda each: each.path,
+    (
+        Column("MODE", _mode),
+        Column("SIZE", lambda each: show_size(each.size_bytes)),
+        Column("SHA256", lambda each: each.sha256, wide=True),
+        Column("CHUNKS", lambda each: str(len(each.chunks) or int(each.size_bytes > 0)), wide=True),
+        Column(
+            "PATH",
+            lambda each: each.path + (f" -> {each.link_target}" if each.link_target else ""),
+        ),
     ),
 )

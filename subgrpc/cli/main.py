@@ -39,6 +39,7 @@ _COMMANDS = {
     "wait": "Wait for an experiment's end or state; return its exit code.",
     "cancel": "Stop experiments.",
     "delete": "Delete experiments with their logs.",
+    "artifact": "Push, pull and manage artifacts: sets of files that are kept.",
     "clusters": "List the places where experiments run.",
     "config": "Name servers, and choose the current one.",
     "admin": "Back up, restore and check a server's data.",

@@ -223,3 +223,8 @@ def full_name(name: str) -> str:
 def short_name(name: str) -> str:
     """The shortest name that the command line takes for an experiment."""
     return name.removeprefix(f"{names.team_name(names.DEFAULT_TEAM)}/experiments/")
+
+
+def short_artifact(name: str) -> str:
+    """The shortest name that the command line takes for an artifact."""
+    return name.removeprefix(f"{names.team_name(names.DEFAULT_TEAM)}/artifacts/")
