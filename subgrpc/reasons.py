@@ -21,6 +21,7 @@ OUTPUT_FAILED: Final = "OutputFailed"
 WAITING_FOR_RESOURCES: Final = "WaitingForResources"
 CLUSTER_UNHEALTHY: Final = "ClusterUnhealthy"
 BACKOFF: Final = "Backoff"
+UPLOADING_OUTPUTS: Final = "UploadingOutputs"
 
 # How an experiment ended without a task's doing.
 QUEUE_TIMEOUT: Final = "QueueTimeout"

@@ -20,6 +20,7 @@ from subgrpc.ending import PATIENT, end
 from subgrpc.engine.absent import Caretaker
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Context
+from subgrpc.engine.keeper import Artifacts, OutputKeeper
 from subgrpc.engine.leadership import Candidate, Leadership
 from subgrpc.engine.record import ClusterRecord
 from subgrpc.engine.session import (
@@ -61,6 +62,7 @@ class Parts:
         server: the id of the server that leads.
         lease_length: in seconds.
         data_dir: the folder below which each cluster's driver has its own.
+        artifacts: where outputs are stored; None: nowhere.
     """
 
     store: Metastore
@@ -70,6 +72,7 @@ class Parts:
     server: str
     lease_length: float
     data_dir: Path
+    artifacts: Artifacts | None = None
 
 
 class ClusterController:
@@ -136,7 +139,8 @@ class ClusterController:
             default_request=self._description.default_request,
         )
         try:
-            check_abilities(workload, self._driver, keeps_artifacts=False)
+            keeps = self._parts.artifacts is not None
+            check_abilities(workload, self._driver, keeps_artifacts=keeps)
             await self._driver.validate(workload)
         except InvalidSpec as error:
             violations = [_in_spec(each, self._driver.name) for each in error.violations]
@@ -244,6 +248,7 @@ class ClusterController:
         parts = self._parts
         driver = await self._open_driver()
         collector = LogCollector(driver, parts.journals, self._queue.add)
+        outputs = OutputKeeper(driver, parts.artifacts, self._queue.add)
         try:
             self._description = await driver.describe()
             context = Context(
@@ -255,6 +260,7 @@ class ClusterController:
                 queue=self._queue,
                 fence=fence,
                 collector=collector,
+                outputs=outputs,
                 leadership=self._leadership,
                 server=parts.server,
             )
@@ -264,6 +270,7 @@ class ClusterController:
         finally:
             self._driver = None
             await collector.close()
+            await outputs.close()
             await driver.close()
 
     def _home(self) -> str:

@@ -18,6 +18,7 @@ from subgrpc.engine.context import (
     unwanted,
 )
 from subgrpc.engine.handover import keep_journal
+from subgrpc.engine.keeping import NOTHING, Kept
 from subgrpc.engine.start import (
     give_up,
     hand_over,
@@ -51,7 +52,9 @@ async def drive(context: Context, experiment: Experiment, row: AttemptRow) -> No
     step = await _apply(context, experiment, row, observation)
     if step is None:
         return
+    context.outputs.recorded(run, step.experiment)
     if step.ended:
+        await context.outputs.forget(run)
         context.queue.add(experiment.uid)
     elif unwanted(step.experiment, row):
         await _stop(context, run, (), step.experiment)
@@ -114,13 +117,14 @@ async def _apply(
 ) -> lifecycle.Step | None:
     """Stores what an observation changes; None if the attempt is over in the meantime."""
     uid, number = row.experiment_uid, row.number
-    step = lifecycle.advance(
-        experiment,
-        await context.store.task_statuses(uid, number),
-        observation,
-        now=timestamp(context.store.clock()),
-        stopping=row.stopping,
-    )
+    known = await context.store.task_statuses(uid, number)
+    now = timestamp(context.store.clock())
+    step = lifecycle.advance(experiment, known, observation, now=now, stopping=row.stopping)
+    kept = _keep_outputs(context, experiment, row, observation, step)
+    if kept is not NOTHING:
+        step = lifecycle.advance(
+            experiment, known, observation, now=now, stopping=row.stopping, kept=kept
+        )
     if not (step.ended or step.tasks or step.experiment != experiment):
         return step
 
@@ -134,6 +138,7 @@ async def _apply(
             observation,
             now=timestamp(tx.now),
             stopping=stored.stopping,
+            kept=kept,
         )
         if fresh.experiment.HasField("start_time"):
             stored.start_time = micros(fresh.experiment.start_time)
@@ -147,6 +152,23 @@ async def _apply(
     stored_step = await context.store.write(mutate, fence=context.fence)
     faults.point("observation.stored")
     return stored_step
+
+
+def _keep_outputs(
+    context: Context,
+    experiment: Experiment,
+    row: AttemptRow,
+    observation: Observation,
+    step: lifecycle.Step,
+) -> Kept:
+    """Has the outputs of an attempt stored; returns how far that is."""
+    if not experiment.spec.outputs or experiment.state == api.EXPERIMENT_STATE_DELETING:
+        return NOTHING
+    run = context.run(row)
+    if not step.ended:
+        return context.outputs.follow(run, experiment, observation.tasks)
+    succeeded = step.experiment.state == api.EXPERIMENT_STATE_SUCCEEDED
+    return context.outputs.finish(run, experiment, observation.tasks, succeeded=succeeded)
 
 
 async def _stop(

@@ -9,6 +9,7 @@ import structlog
 
 from subgrpc import names
 from subgrpc.engine.cluster import ClusterController, Parts
+from subgrpc.engine.keeper import Artifacts
 from subgrpc.engine.settings import EngineSettings
 from subgrpc.errors import FieldViolation, InvalidArgument, Unavailable
 from subgrpc.journal import JournalStore
@@ -37,7 +38,9 @@ class Engine:
         plugins: PluginManager,
         secrets: FileSecrets,
         settings: EngineSettings,
+        artifacts: Artifacts | None = None,
     ) -> None:
+        """Without `artifacts` experiments cannot have outputs."""
         self._store = metastore
         parts = Parts(
             store=metastore,
@@ -47,6 +50,7 @@ class Engine:
             server=settings.server,
             lease_length=settings.lease_length,
             data_dir=settings.data_dir,
+            artifacts=artifacts,
         )
         self._controllers = {
             name: ClusterController(name, cluster, parts, default=name == settings.default_cluster)

@@ -15,6 +15,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from subgrpc import names, reasons
 from subgrpc.agent.policy import TaskView, decide
 from subgrpc.driver import Observation, TaskKey
+from subgrpc.engine import keeping
+from subgrpc.engine.keeping import NOTHING, Kept
 from subgrpc.engine.tasks import count_roles, every_task, first_start, merge_tasks
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent, TaskFailure
@@ -81,6 +83,7 @@ def advance(
     *,
     now: Timestamp,
     stopping: str = "",
+    kept: Kept = NOTHING,
 ) -> Step:
     """Applies an observation of the current attempt.
 
@@ -91,6 +94,7 @@ def advance(
         now: the time, for what has no time of its own.
         stopping: why the control plane asked the whole attempt to stop ("QueueTimeout", …);
             decides the outcome instead of the tasks'.
+        kept: how far its outputs are stored. It does not end before all of them are.
     """
     step = Step(Experiment())
     step.experiment.CopyFrom(experiment)
@@ -109,7 +113,11 @@ def advance(
     failure = verdict.first_failure
     if failure is not None and not target.HasField("first_failure"):
         _set_failure(target, next(t for t in tasks if _is(t, failure)))
-    if not step.ended:
+    _record_outputs(step, kept)
+    if step.ended and kept.waits and experiment.state != api.EXPERIMENT_STATE_DELETING:
+        step.ended = False
+        _hold(step, kept, stopping=bool(stopping))
+    elif not step.ended:
         step.stop = [TaskKey(view.role, view.index) for view in verdict.stop]
         if not stopping:
             _progress(step, tasks, observation)
@@ -119,6 +127,8 @@ def advance(
         conclude(step, api.EXPERIMENT_STATE_CANCELLED, experiment.reason, experiment.message, now)
     elif stopping:
         conclude(step, api.EXPERIMENT_STATE_FAILED, stopping, experiment.message, now)
+    elif verdict.outcome == "succeeded" and kept.failure is not None:
+        retry_or_fail(step, *kept.failure, now)
     elif verdict.outcome == "succeeded":
         conclude(step, api.EXPERIMENT_STATE_SUCCEEDED, "", "", now)
     elif failure is not None:
@@ -193,6 +203,29 @@ def event(
         attempt=experiment.attempt,
         task=task,
     )
+
+
+def _record_outputs(step: Step, kept: Kept) -> None:
+    """Names what was stored since, with an event for each."""
+    step.events.extend(
+        event(
+            step.experiment,
+            "OutputStored",
+            message=keeping.describe(each),
+            task=each.output.task,
+        )
+        for each in keeping.record(step.experiment, kept.stored)
+    )
+
+
+def _hold(step: Step, kept: Kept, *, stopping: bool) -> None:
+    """An attempt whose tasks are over waits until its outputs are stored."""
+    experiment, before, state = step.experiment, step.experiment.message, step.experiment.state
+    keeping.wait_for(experiment, kept, stopping=stopping)
+    if experiment.state != state:  # nobody saw it run
+        step.events.append(event(experiment, "StateChanged"))
+    if kept.trouble and kept.trouble not in before:
+        step.events.append(event(experiment, "Warning", reasons.UPLOADING_OUTPUTS, kept.trouble))
 
 
 def _progress(step: Step, tasks: Sequence[TaskStatus], observation: Observation) -> None:

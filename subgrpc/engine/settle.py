@@ -66,6 +66,7 @@ async def remove(context: Context, experiment: Experiment, rows: Sequence[Attemp
     for row in rows:
         run = context.run(row)
         await context.collector.abandon(run)
+        await context.outputs.forget(run)
         if not row.settled:
             await context.backend().delete(run)
         context.memory.forget_run(run)

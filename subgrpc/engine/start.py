@@ -44,7 +44,8 @@ async def start_or_wait(
     number = experiment.attempt + 1
     try:
         workload = context.workload(experiment, number)
-        check_abilities(workload, context.driver, keeps_artifacts=False)
+        keeps = context.outputs.keeps_artifacts
+        check_abilities(workload, context.driver, keeps_artifacts=keeps)
         await context.driver.validate(workload)
         context.read_secrets(workload)
     except (InvalidArgument, NotFound, FailedPrecondition) as error:

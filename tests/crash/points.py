@@ -16,6 +16,10 @@ SERVER = {
     "observation.stored": 20,
     "stop.wanted": 2,
     "stop.asked": 2,
+    "output.storing": 4,
+    "output.stored": 4,
+    "output.recorded": 1,
+    "local.released": 1,
     "logs.collected": 8,
     "logs.sealed": 8,
     "backend.cleaned": 8,
@@ -40,6 +44,8 @@ SERVER = {
 """Points of the server; about how often one life comes to each, so that any hit may be chosen."""
 AGENT = (
     *("agent.started", "agent.claimed", "agent.child", "agent.reported", "agent.ended"),
+    "agent.checkpoint",
+    "agent.taken",
     "agent.final",
 )
 """Points of the supervisors, which come to each of them once."""

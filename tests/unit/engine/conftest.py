@@ -12,6 +12,7 @@ import pytest
 from subgrpc import names
 from subgrpc.config import ClusterSettings
 from subgrpc.engine import Engine, EngineSettings
+from subgrpc.engine.keeper import Artifacts
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Metastore, Transaction
 from subgrpc.plugins import PluginManager
@@ -32,6 +33,7 @@ class World:
         self.backend = FakeBackend()
         self.backend.obedient = True
         self.clusters: tuple[str, ...] = ("one",)
+        self.artifacts: Artifacts | None = None
         self.store: Metastore
         self.journals: JournalStore
         self.engine: Engine
@@ -52,6 +54,7 @@ class World:
                 data_dir=self.folder / "clusters",
                 server=self.store.server_id,
             ),
+            artifacts=self.artifacts,
         )
         await self.engine.start()
 
