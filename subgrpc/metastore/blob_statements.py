@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy import bindparam as at
 from sqlalchemy.engine import Dialect
 
@@ -118,6 +128,18 @@ class BlobStatements:
             .limit(at("limit"))
             .offset(_ZERO),
             *("before", "limit"),
+        )
+        self.count_unused = self._sql(
+            select(func.count()).where(
+                unused, it.c.condemned_time == _ZERO, it.c.touch_time < at("before")
+            ),
+            "before",
+        )
+        self.count_condemned = self._sql(
+            select(func.count(), cast(func.coalesce(func.sum(it.c.size), _ZERO), BigInteger)).where(
+                unused, it.c.condemned_time > _ZERO, it.c.condemned_time < at("before")
+            ),
+            "before",
         )
         self.delete_blobs = self._sql(delete(blob).where(blob.c.object_id == at("key")), "key")
         self.delete_object = self._sql(

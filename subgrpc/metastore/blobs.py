@@ -54,6 +54,20 @@ class Condemned(NamedTuple):
     size: int
 
 
+class Garbage(NamedTuple):
+    """What there is to collect.
+
+    Attributes:
+        unused: objects that can be condemned.
+        condemned: objects that can be removed.
+        condemned_bytes: their bytes.
+    """
+
+    unused: int
+    condemned: int
+    condemned_bytes: int
+
+
 class Sealed(NamedTuple):
     """A blob of an object that is about to be published.
 
@@ -166,6 +180,13 @@ def condemned(tx: EngineTransaction, before: int) -> list[Condemned]:
     """Some of the objects that were condemned before `before` (µs), at most `BATCH`."""
     rows = tx.query(tx.statements.blobs.condemned, (before, BATCH))
     return [Condemned(name, object_key(sha256, name), size) for name, sha256, size in rows]
+
+
+def garbage(tx: EngineTransaction, before: int) -> Garbage:
+    """What can be condemned and removed that was used or condemned before `before` (µs)."""
+    (unused,) = tx.query(tx.statements.blobs.count_unused, (before,))[0]
+    count, size = tx.query(tx.statements.blobs.count_condemned, (before,))[0]
+    return Garbage(unused, count, size)
 
 
 def remove(tx: EngineTransaction, objects: Iterable[str]) -> None:

@@ -10,6 +10,10 @@ from subgrpc.config import ServerConfig
 from subgrpc.metastore import Metastore
 from subgrpc.plugins import PluginManager, open_store
 from subgrpc.rpc.register import UseCase
+from subgrpc.services.artifacts.care import Care
+from subgrpc.services.artifacts.garbage import Collector
+from subgrpc.services.artifacts.making import Making
+from subgrpc.services.artifacts.use_cases import Artifacts
 from subgrpc.services.blobs import Spool, Storage
 from subgrpc.services.blobs.downloads import Downloads
 from subgrpc.services.blobs.files import StoredFiles
@@ -38,12 +42,28 @@ def open_storage(config: ServerConfig, metastore: Metastore, plugins: PluginMana
 
 
 def artifact_use_cases(
-    storage: Storage, metastore: Metastore, tokens: TokenCodec, draining: asyncio.Event
+    storage: Storage,
+    metastore: Metastore,
+    tokens: TokenCodec,
+    draining: asyncio.Event,
+    collector: Collector,
 ) -> Mapping[str, UseCase]:
     """The methods of ArtifactService."""
     uploads = Uploads(storage, tokens, draining)
     downloads = Downloads(storage, StoredFiles(metastore))
+    artifacts = Artifacts(metastore, tokens, Making(metastore))
+    care = Care(metastore, storage, collector)
     return {
+        "CreateArtifact": lambda request, call: artifacts.create(request, call.principal),
+        "AddArtifactFiles": lambda request, _: artifacts.add_files(request),
+        "FinishArtifact": lambda request, _: artifacts.finish(request),
+        "GetArtifact": lambda request, _: artifacts.get(request),
+        "ListArtifacts": lambda request, _: artifacts.list(request),
+        "UpdateArtifact": lambda request, call: artifacts.update(request, call.principal),
+        "DeleteArtifact": lambda request, call: artifacts.delete(request, call.principal),
+        "ListArtifactFiles": lambda request, _: artifacts.list_files(request),
+        "VerifyArtifact": lambda request, _: care.verify(request),
+        "CollectArtifactGarbage": lambda request, _: care.collect(request),
         "FindMissingBlobs": lambda request, _: uploads.find_missing(request),
         "UploadBlobs": lambda requests, _: uploads.upload(requests),
         "GetBlobUpload": lambda request, _: uploads.get(request),

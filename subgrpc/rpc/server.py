@@ -16,6 +16,7 @@ import structlog
 
 from subgrpc import __version__
 from subgrpc.config import ServerConfig
+from subgrpc.ending import PATIENT, end
 from subgrpc.engine import Engine, EngineSettings
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Metastore
@@ -37,6 +38,7 @@ from subgrpc.rpc.register import register
 from subgrpc.rpc.servicers import cluster_use_cases, experiment_use_cases, model_use_cases
 from subgrpc.rpc.standard import Health, add_diagnostics
 from subgrpc.secrets import FileSecrets
+from subgrpc.services.artifacts.garbage import Collector
 from subgrpc.services.clusters import ClusterCatalog
 from subgrpc.services.experiments import Experiments
 from subgrpc.services.history import History
@@ -168,7 +170,8 @@ class Server:
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)
         storage = open_storage(config, store, self._plugins)
         self._stack.push_async_callback(storage.close)
-        artifacts = artifact_use_cases(storage, store, tokens, gate.draining)
+        collector = Collector(store, storage)
+        artifacts = artifact_use_cases(storage, store, tokens, gate.draining, collector)
         peers = None
         if store.shared:
             gate.hops = Hops(tokens, store.server_id)
@@ -196,6 +199,7 @@ class Server:
         await engine.start()
         await server.start()
         storage.spawn(storage.ready())  # Its log says what is wrong before anybody needs it.
+        self._stack.push_async_callback(end, (asyncio.create_task(collector.run()),), PATIENT)
         self._stack.push_async_callback(self._drain, server, gate, health)
         await health.serving()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
+from typing import Final, Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -102,19 +102,30 @@ def load(tx: Transaction, name: ExperimentName) -> Experiment:
     return experiment
 
 
-def check_etag(experiment: Experiment, wanted: str) -> None:
-    """Sees to it that nobody has changed the experiment since the caller saw it.
+class Tagged(Protocol):
+    """A resource that can be changed."""
+
+    name: str
+    etag: str
+
+
+def check_etag(resource: Tagged, wanted: str) -> None:
+    """Sees to it that nobody has changed a resource since the caller saw it.
 
     Raises:
         Aborted: reason ETAG_MISMATCH. An empty etag is any.
     """
-    if wanted and wanted != experiment.etag:
-        text = f"{experiment.name} has changed: its etag is {experiment.etag!r}, not {wanted!r}"
-        raise Aborted(text, reason="ETAG_MISMATCH", metadata={"etag": experiment.etag})
+    if wanted and wanted != resource.etag:
+        text = f"{resource.name} has changed: its etag is {resource.etag!r}, not {wanted!r}"
+        raise Aborted(text, reason="ETAG_MISMATCH", metadata={"etag": resource.etag})
 
 
-def masked(paths: Collection[str]) -> Collection[str]:
+def masked(paths: Collection[str], changeable: Collection[str] = _CHANGEABLE) -> Collection[str]:
     """The fields that an update changes.
+
+    Args:
+        paths: those that it names; none: all.
+        changeable: those that there are.
 
     Raises:
         InvalidArgument: a path is none of a changeable field.
@@ -123,14 +134,14 @@ def masked(paths: Collection[str]) -> Collection[str]:
         [
             FieldViolation(
                 "update_mask",
-                f"{path!r} cannot be changed; what can is {' and '.join(_CHANGEABLE)}",
+                f"{path!r} cannot be changed; what can is {' and '.join(changeable)}",
                 "UPDATE_MASK",
             )
             for path in paths
-            if path not in _CHANGEABLE
+            if path not in changeable
         ]
     )
-    return paths or _CHANGEABLE
+    return paths or changeable
 
 
 def response(experiment: Experiment) -> bytes:

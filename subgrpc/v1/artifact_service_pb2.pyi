@@ -224,15 +224,18 @@ class ArtifactFile(_message.Message):
     it that it is right; for others it is compared when the file is read.
     """
     mode: _builtins.int
-    """Unix permission bits, 0o644 or 0o755 for most; 0: 0o644."""
+    """Unix permission bits, 0o644 or 0o755 for most; 0: 0o644. No others, such as
+    setuid.
+    """
     link_target: _builtins.str
-    """A symbolic link: where to, relative and within the artifact. Such a file
-    has no content: size, digest, chunks and mode are unset.
+    """A symbolic link: where to, relative and within the artifact, with ".." at
+    its beginning only. What it leads to need not be there. Such a file has no
+    content: size, digest, chunks and mode are unset.
     """
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Chunk]:
-        """Its blobs, one after the other. None: the file is empty. A file that is
-        one blob may leave them out.
+        """Its blobs, one after the other. None: the file is empty. In requests a
+        file that is one blob may leave them out; the server returns them always.
         """
 
     def __init__(
@@ -1504,7 +1507,7 @@ class CollectArtifactGarbageResponse(_message.Message):
     condemned_count: _builtins.int
     """Objects of the store that were condemned: nothing refers to them."""
     removed_count: _builtins.int
-    """Objects that were removed."""
+    """Objects that were removed: condemned before, or unknown to the metastore."""
     removed_bytes: _builtins.int
     """Their bytes."""
     abandoned_count: _builtins.int

@@ -150,9 +150,10 @@ class ArtifactServiceServicer(object):
     def CreateArtifact(self, request, context):
         """Creates an artifact from blobs that were uploaded before.
 
-        Errors: INVALID_ARGUMENT with field violations; ALREADY_EXISTS if the
-        `artifact_id` is taken; FAILED_PRECONDITION, reason BLOBS_MISSING, with
-        the first of them, while blobs were not uploaded.
+        Errors: INVALID_ARGUMENT with field violations, such as files[17].path, or
+        reason DIGEST_MISMATCH for a blob that has another size; ALREADY_EXISTS,
+        reason ARTIFACT_EXISTS, if the `artifact_id` is taken; FAILED_PRECONDITION,
+        reason BLOBS_MISSING, with the first of them, while blobs were not uploaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +175,8 @@ class ArtifactServiceServicer(object):
         is READY, with the digest that is expected, is returned as it is.
 
         Errors: NOT_FOUND; INVALID_ARGUMENT, reason DIGEST_MISMATCH, if it is not
-        what the request expects.
+        what the request expects, or with a violation if paths that came in
+        different requests are the same after Unicode normalisation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -315,6 +317,8 @@ class ArtifactServiceServicer(object):
     def VerifyArtifact(self, request, context):
         """Reads a whole artifact from its store and compares it with its digests.
         Tells its progress about every second, and each file that is damaged.
+
+        Errors: NOT_FOUND; those of the store, if it cannot be read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,6 +327,9 @@ class ArtifactServiceServicer(object):
     def CollectArtifactGarbage(self, request, context):
         """Removes what nothing refers to any more; the server also does it by
         itself, every hour. Tells its progress.
+
+        Errors: FAILED_PRECONDITION, reason RESTORE_UNCONFIRMED, while nobody has
+        confirmed that a restored metastore is to be kept; those of the store.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

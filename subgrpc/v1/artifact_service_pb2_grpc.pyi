@@ -45,9 +45,10 @@ class ArtifactServiceStub:
     CreateArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.CreateArtifactRequest, _artifact_service_pb2.CreateArtifactResponse]
     """Creates an artifact from blobs that were uploaded before.
 
-    Errors: INVALID_ARGUMENT with field violations; ALREADY_EXISTS if the
-    `artifact_id` is taken; FAILED_PRECONDITION, reason BLOBS_MISSING, with
-    the first of them, while blobs were not uploaded.
+    Errors: INVALID_ARGUMENT with field violations, such as files[17].path, or
+    reason DIGEST_MISMATCH for a blob that has another size; ALREADY_EXISTS,
+    reason ARTIFACT_EXISTS, if the `artifact_id` is taken; FAILED_PRECONDITION,
+    reason BLOBS_MISSING, with the first of them, while blobs were not uploaded.
     """
     AddArtifactFiles: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.AddArtifactFilesRequest, _artifact_service_pb2.AddArtifactFilesResponse]
     """Adds files to an artifact that is OPEN, in the order of their paths.
@@ -61,7 +62,8 @@ class ArtifactServiceStub:
     is READY, with the digest that is expected, is returned as it is.
 
     Errors: NOT_FOUND; INVALID_ARGUMENT, reason DIGEST_MISMATCH, if it is not
-    what the request expects.
+    what the request expects, or with a violation if paths that came in
+    different requests are the same after Unicode normalisation.
     """
     GetArtifact: _grpc.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_service_pb2.GetArtifactResponse]
     """Returns one artifact.
@@ -145,10 +147,15 @@ class ArtifactServiceStub:
     VerifyArtifact: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.VerifyArtifactRequest, _artifact_service_pb2.VerifyArtifactResponse]
     """Reads a whole artifact from its store and compares it with its digests.
     Tells its progress about every second, and each file that is damaged.
+
+    Errors: NOT_FOUND; those of the store, if it cannot be read.
     """
     CollectArtifactGarbage: _grpc.UnaryStreamMultiCallable[_artifact_service_pb2.CollectArtifactGarbageRequest, _artifact_service_pb2.CollectArtifactGarbageResponse]
     """Removes what nothing refers to any more; the server also does it by
     itself, every hour. Tells its progress.
+
+    Errors: FAILED_PRECONDITION, reason RESTORE_UNCONFIRMED, while nobody has
+    confirmed that a restored metastore is to be kept; those of the store.
     """
 
 @_typing.type_check_only
@@ -168,9 +175,10 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     CreateArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.CreateArtifactRequest, _artifact_service_pb2.CreateArtifactResponse]  # type: ignore[assignment]
     """Creates an artifact from blobs that were uploaded before.
 
-    Errors: INVALID_ARGUMENT with field violations; ALREADY_EXISTS if the
-    `artifact_id` is taken; FAILED_PRECONDITION, reason BLOBS_MISSING, with
-    the first of them, while blobs were not uploaded.
+    Errors: INVALID_ARGUMENT with field violations, such as files[17].path, or
+    reason DIGEST_MISMATCH for a blob that has another size; ALREADY_EXISTS,
+    reason ARTIFACT_EXISTS, if the `artifact_id` is taken; FAILED_PRECONDITION,
+    reason BLOBS_MISSING, with the first of them, while blobs were not uploaded.
     """
     AddArtifactFiles: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.AddArtifactFilesRequest, _artifact_service_pb2.AddArtifactFilesResponse]  # type: ignore[assignment]
     """Adds files to an artifact that is OPEN, in the order of their paths.
@@ -184,7 +192,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     is READY, with the digest that is expected, is returned as it is.
 
     Errors: NOT_FOUND; INVALID_ARGUMENT, reason DIGEST_MISMATCH, if it is not
-    what the request expects.
+    what the request expects, or with a violation if paths that came in
+    different requests are the same after Unicode normalisation.
     """
     GetArtifact: _aio.UnaryUnaryMultiCallable[_artifact_service_pb2.GetArtifactRequest, _artifact_service_pb2.GetArtifactResponse]  # type: ignore[assignment]
     """Returns one artifact.
@@ -268,10 +277,15 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     VerifyArtifact: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.VerifyArtifactRequest, _artifact_service_pb2.VerifyArtifactResponse]  # type: ignore[assignment]
     """Reads a whole artifact from its store and compares it with its digests.
     Tells its progress about every second, and each file that is damaged.
+
+    Errors: NOT_FOUND; those of the store, if it cannot be read.
     """
     CollectArtifactGarbage: _aio.UnaryStreamMultiCallable[_artifact_service_pb2.CollectArtifactGarbageRequest, _artifact_service_pb2.CollectArtifactGarbageResponse]  # type: ignore[assignment]
     """Removes what nothing refers to any more; the server also does it by
     itself, every hour. Tells its progress.
+
+    Errors: FAILED_PRECONDITION, reason RESTORE_UNCONFIRMED, while nobody has
+    confirmed that a restored metastore is to be kept; those of the store.
     """
 
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -294,9 +308,10 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_artifact_service_pb2.CreateArtifactResponse, _abc.Awaitable[_artifact_service_pb2.CreateArtifactResponse]]:
         """Creates an artifact from blobs that were uploaded before.
 
-        Errors: INVALID_ARGUMENT with field violations; ALREADY_EXISTS if the
-        `artifact_id` is taken; FAILED_PRECONDITION, reason BLOBS_MISSING, with
-        the first of them, while blobs were not uploaded.
+        Errors: INVALID_ARGUMENT with field violations, such as files[17].path, or
+        reason DIGEST_MISMATCH for a blob that has another size; ALREADY_EXISTS,
+        reason ARTIFACT_EXISTS, if the `artifact_id` is taken; FAILED_PRECONDITION,
+        reason BLOBS_MISSING, with the first of them, while blobs were not uploaded.
         """
 
     @_abc_1.abstractmethod
@@ -322,7 +337,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         is READY, with the digest that is expected, is returned as it is.
 
         Errors: NOT_FOUND; INVALID_ARGUMENT, reason DIGEST_MISMATCH, if it is not
-        what the request expects.
+        what the request expects, or with a violation if paths that came in
+        different requests are the same after Unicode normalisation.
         """
 
     @_abc_1.abstractmethod
@@ -490,6 +506,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_artifact_service_pb2.VerifyArtifactResponse], _abc.AsyncIterator[_artifact_service_pb2.VerifyArtifactResponse]]:
         """Reads a whole artifact from its store and compares it with its digests.
         Tells its progress about every second, and each file that is damaged.
+
+        Errors: NOT_FOUND; those of the store, if it cannot be read.
         """
 
     @_abc_1.abstractmethod
@@ -500,6 +518,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_artifact_service_pb2.CollectArtifactGarbageResponse], _abc.AsyncIterator[_artifact_service_pb2.CollectArtifactGarbageResponse]]:
         """Removes what nothing refers to any more; the server also does it by
         itself, every hour. Tells its progress.
+
+        Errors: FAILED_PRECONDITION, reason RESTORE_UNCONFIRMED, while nobody has
+        confirmed that a restored metastore is to be kept; those of the store.
         """
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
