@@ -37,11 +37,13 @@ class Position(NamedTuple):
         revision: it knows what was true at this revision
         known: of the resources that do not come behind this place; None: of all.
         matched: whether it ever got a resource.
+        seen: of the next revision, so many changes it knows already.
     """
 
     revision: int = 0
     known: Place | None = ""
     matched: bool = False
+    seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class Cursor:
             self.position = Position(snapshot.revision, place, True)
             yield self._frame(api.CHANGE_TYPE_ADDED, kind, body, snapshot.revision)
         if known is not None:
-            self.position = self.position._replace(revision=snapshot.revision, known=None)
+            self.position = self.position._replace(revision=snapshot.revision, known=None, seen=0)
             yield self.bookmark(api.BOOKMARK_TYPE_INITIAL_STATE_COMPLETE)
 
     async def follow(self) -> Iterator[bytes]:
@@ -188,7 +190,7 @@ class Cursor:
             if frame is not None:
                 yield frame
         if not changes and newest > self.position.revision:
-            self.position = self.position._replace(revision=newest)
+            self.position = self.position._replace(revision=newest, seen=0)
 
     def over(self) -> bool:
         """Whether `until_terminal` was asked for and has come."""
@@ -215,8 +217,15 @@ class Cursor:
             await asyncio.sleep(0)
 
     async def _next_changes(self) -> list[Change]:
-        """About `BATCH` changes: whole revisions, since tokens stand between revisions."""
-        behind = self.position.revision
+        """About `BATCH` changes: up to the end of a revision, so that all know where it ends."""
+        behind, seen = self.position.revision, self.position.seen
+        changes = await self._changes_after(behind)
+        if not seen:
+            return changes
+        return [each for each in changes if each.revision > behind + 1 or each.ordinal >= seen]
+
+    async def _changes_after(self, behind: int) -> list[Change]:
+        """The next whole revisions."""
         changes = self._store.feed.after(behind)
         if changes is not None:
             return _whole_revisions(changes)
@@ -235,7 +244,8 @@ class Cursor:
         if self._pending is not None:
             self._pending.note(change, kind)
         known, matched = self.position.known, self.position.matched or kind is not None
-        self.position = Position(change.revision if last else change.revision - 1, known, matched)
+        revision, seen = (change.revision, 0) if last else (change.revision - 1, change.ordinal + 1)
+        self.position = Position(revision, known, matched, seen)
         if kind is None:
             return None
         body = change.before if kind == api.CHANGE_TYPE_REMOVED else change.after
@@ -250,9 +260,10 @@ class Cursor:
         return self._token() + wire.length_delimited(2, change)
 
     def _token(self) -> bytes:
-        revision, known, matched = self.position
+        revision, known, matched, seen = self.position
         place = "" if known is None else f" {known}"
-        payload = f"{revision} {matched:d}{place}"
+        part = f"+{seen}" if seen else ""
+        payload = f"{revision}{part} {matched:d}{place}"
         return wire.length_delimited(1, self._sealer.seal(payload.encode()).encode())
 
 
@@ -264,9 +275,10 @@ def parse(kind: Kind, body: bytes) -> Any:
 
 def _opened(sealer: Sealer, token: str) -> Position:
     payload = sealer.open(token, reason="RESUME_TOKEN_INVALID", field="resume_token")
-    revision, matched, *place = payload.decode().split(" ")
+    reached, matched, *place = payload.decode().split(" ")
+    revision, _, seen = reached.partition("+")
     known = place[0] if place else None
-    return Position(int(revision), known, matched == "1")
+    return Position(int(revision), known, matched == "1", int(seen or 0))
 
 
 def _is_last(changes: Sequence[Change], index: int) -> bool:
