@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CLIENT = ROOT / "subgrpc" / "client"
 MODULES = (
     *("artifact_calls", "artifacts", "calls", "client", "clusters", "experiments", "feeds"),
-    *("following", "handle", "streams", "unary", "waiting"),
+    *("following", "handle", "model_calls", "model_versions", "models", "streams", "unary"),
+    "waiting",
 )
 WORDS = (
     (r"\basync (def|with|for)\b", r"\1"),

@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from subgrpc.client.artifact_calls import ArtifactCalls
 from subgrpc.client.connection import Reader
+from subgrpc.client.model_calls import ModelCalls
 from subgrpc.client.resume import PATIENCE
 from subgrpc.client.streams import Stream
 from subgrpc.client.unary import DEFAULT_PARENT
@@ -18,7 +18,7 @@ from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.types_pb2 import LogStream
 
 
-class Calls(ArtifactCalls):
+class Calls(ModelCalls):
     """The methods of a client that take and return the API's own messages.
 
     Every method raises `SubgrpcError` subclasses: `NotFound`, `InvalidArgument` with violations,

@@ -46,6 +46,7 @@ _RETRIES = {
                 {"service": "subgrpc.v1.ExperimentService"},
                 {"service": "subgrpc.v1.ClusterService"},
                 {"service": "subgrpc.v1.ArtifactService"},
+                {"service": "subgrpc.v1.ModelRegistryService"},
             ],
             "retryPolicy": {
                 "maxAttempts": 4,

@@ -11,6 +11,7 @@ from subgrpc.client.channel import Credentials, Target, from_environment
 from subgrpc.client.clusters import Clusters
 from subgrpc.client.connection import Connection
 from subgrpc.client.experiments import Experiments
+from subgrpc.client.models import Models
 
 
 def connect(address: str | None = None, *, timeout: float = 30.0, **credentials: str) -> Client:
@@ -31,7 +32,7 @@ def connect(address: str | None = None, *, timeout: float = 30.0, **credentials:
 
 
 class Client(Calls):
-    """A client of one server: `experiments`, `artifacts`, `clusters`, and the API call by call.
+    """A client of one server: `experiments`, `artifacts`, `models`, `clusters`, and each call.
 
     It connects with its first call, streams and other calls apart. It can be pickled, token
     included; the copy makes connections of its own, as does a process that was forked.
@@ -63,6 +64,8 @@ class Client(Calls):
         """The experiments of the server."""
         self.artifacts = Artifacts(self)
         """The artifacts of the server."""
+        self.models = Models(self)
+        """The models of the server."""
         self.clusters = Clusters(self)
         """The clusters of the server."""
 

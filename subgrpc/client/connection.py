@@ -15,6 +15,7 @@ from subgrpc.client.statuses import client_closed, from_rpc
 from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from subgrpc.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceStub
+from subgrpc.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -78,6 +79,8 @@ class _Channels:
         self.artifacts = ArtifactServiceStub(self._unary)
         self.streams = ExperimentServiceStub(self._streaming)
         self.artifact_streams = ArtifactServiceStub(self._streaming)
+        self.models = ModelRegistryServiceStub(self._unary)
+        self.model_streams = ModelRegistryServiceStub(self._streaming)
 
     def close(self) -> None:
         self._unary.close()
@@ -118,6 +121,16 @@ class Connection:
     def artifact_streams(self) -> ArtifactServiceStub:
         """The methods of ArtifactService that are streams."""
         return self._open().artifact_streams
+
+    @property
+    def models(self) -> ModelRegistryServiceStub:
+        """The methods of ModelRegistryService that are unary."""
+        return self._open().models
+
+    @property
+    def model_streams(self) -> ModelRegistryServiceStub:
+        """The methods of ModelRegistryService that are streams."""
+        return self._open().model_streams
 
     @property
     def streams(self) -> ExperimentServiceStub:

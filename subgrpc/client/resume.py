@@ -21,8 +21,9 @@ from subgrpc.v1.experiment_service_pb2 import (
     StreamLogsResponse,
     WatchExperimentsResponse,
 )
+from subgrpc.v1.model_registry_service_pb2 import WatchModelsResponse
 
-FrameT = TypeVar("FrameT", StreamLogsResponse, WatchExperimentsResponse)
+FrameT = TypeVar("FrameT", StreamLogsResponse, WatchExperimentsResponse, WatchModelsResponse)
 
 PATIENCE = 600.0
 """Seconds for which a stream tries to reach a server again."""
@@ -59,7 +60,9 @@ class Resumption:
         self._lost_since: float | None = None
         self._failures = 0
 
-    def take(self, frame: StreamLogsResponse | WatchExperimentsResponse) -> bool:
+    def take(
+        self, frame: StreamLogsResponse | WatchExperimentsResponse | WatchModelsResponse
+    ) -> bool:
         """Notes a frame; false: the server drains, and this frame is not for the user."""
         self.token = frame.resume_token or self.token
         if frame.bookmark.type == BookmarkType.BOOKMARK_TYPE_SERVER_DRAINING:

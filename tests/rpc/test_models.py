@@ -9,32 +9,12 @@ from typing import Any
 import grpc
 import pytest
 
-from subgrpc import names
-from subgrpc.metastore import Metastore, Transaction, artifacts
 from subgrpc.v1 import model_registry_service_pb2 as pb
-from subgrpc.v1.artifact_service_pb2 import (
-    ARTIFACT_STATE_OPEN,
-    ARTIFACT_STATE_READY,
-    Artifact,
-    ArtifactSource,
-)
 from subgrpc.v1.experiment_service_pb2 import BookmarkType, ChangeType
 
-TEAM = "teams/default"
+from .seeds import TEAM, artifact, seed
+
 DIGITS = f"{TEAM}/models/digits"
-
-
-def artifact(name: str, *, ready: bool = True, **source: Any) -> Artifact:
-    """An artifact as it would be stored: of an experiment's output, if `source` says which."""
-    of = {"experiment": f"{TEAM}/experiments/e", "experiment_uid": "u"}
-    return Artifact(
-        name=f"{TEAM}/artifacts/{name}",
-        uid=names.new_uid(),
-        state=ARTIFACT_STATE_READY if ready else ARTIFACT_STATE_OPEN,
-        digest="ab" * 32,
-        size_bytes=123,
-        source=ArtifactSource(**of, **source) if source else None,
-    )
 
 
 STORED = (
@@ -50,17 +30,7 @@ STORED = (
 @pytest.fixture
 async def models(running: Any) -> Any:
     """A client of a server whose data folder has some artifacts."""
-    database = running.databases.of(running.data_dir)
-    store = await Metastore.open(running.data_dir, database=database)
-
-    def insert(tx: Transaction) -> None:
-        for each in STORED:
-            new = Artifact()
-            new.CopyFrom(each)
-            artifacts.insert(tx, new)
-
-    await store.write_ordered(insert)
-    await store.close()
+    await seed(running, *STORED)
     return running.api(await running.server()).models
 
 
@@ -526,9 +496,9 @@ async def test_a_watch_shows_models_and_versions_and_goes_on_from_any_frame(mode
     assert sorted(said[4:6]) == ["MODIFIED digits", "MODIFIED digits/1"]
     assert sorted(said[6:8]) == ["MODIFIED digits", "REMOVED digits/1"]
     assert said[8] == "REMOVED other"
-    # A token stands between revisions: of several changes of one, all come again.
-    for place, rest in ((3, said[4:]), (5, said[6:]), (7, said[8:])):
-        token = seen[place].resume_token
+    # Behind the initial state also in the midst of the changes of one revision.
+    for place in range(3, 8):
+        token, rest = seen[place].resume_token, said[place + 1 :]
         again = models.WatchModels(pb.WatchModelsRequest(parent=TEAM, resume_token=token))
         assert [shown(each) async for each in frames(again, len(rest))] == rest
         again.cancel()

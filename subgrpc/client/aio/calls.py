@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from subgrpc.client.aio.artifact_calls import AsyncArtifactCalls
 from subgrpc.client.aio.connection import AsyncReader
+from subgrpc.client.aio.model_calls import AsyncModelCalls
 from subgrpc.client.aio.streams import AsyncStream
 from subgrpc.client.aio.unary import DEFAULT_PARENT
 from subgrpc.client.aio.waiting import wait
@@ -17,7 +17,7 @@ from subgrpc.v1.experiment_service_pb2 import Experiment
 from subgrpc.v1.types_pb2 import LogStream
 
 
-class AsyncCalls(AsyncArtifactCalls):
+class AsyncCalls(AsyncModelCalls):
     """The methods of a client that take and return the API's own messages.
 
     Every method raises `SubgrpcError` subclasses: `NotFound`, `InvalidArgument` with violations,

@@ -9,6 +9,7 @@ from subgrpc.client.aio.calls import AsyncCalls
 from subgrpc.client.aio.clusters import AsyncClusters
 from subgrpc.client.aio.connection import AsyncConnection
 from subgrpc.client.aio.experiments import AsyncExperiments
+from subgrpc.client.aio.models import AsyncModels
 from subgrpc.client.channel import Credentials, Target, from_environment
 
 
@@ -32,7 +33,7 @@ def async_connect(
 
 
 class AsyncClient(AsyncCalls):
-    """A client of one server: `experiments`, `artifacts`, `clusters`, and the API call by call.
+    """A client of one server: `experiments`, `artifacts`, `models`, `clusters`, and each call.
 
     It connects with its first call, streams and other calls apart. It can be pickled, token
     included; the copy makes connections of its own, as does a process that was forked.
@@ -64,6 +65,8 @@ class AsyncClient(AsyncCalls):
         """The experiments of the server."""
         self.artifacts = AsyncArtifacts(self)
         """The artifacts of the server."""
+        self.models = AsyncModels(self)
+        """The models of the server."""
         self.clusters = AsyncClusters(self)
         """The clusters of the server."""
 

@@ -15,11 +15,13 @@ from subgrpc.client.statuses import client_closed, from_rpc
 from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from subgrpc.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceStub
+from subgrpc.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 
 if TYPE_CHECKING:
     from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceAsyncStub
     from subgrpc.v1.cluster_service_pb2_grpc import ClusterServiceAsyncStub
     from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceAsyncStub
+    from subgrpc.v1.model_registry_service_pb2_grpc import ModelRegistryServiceAsyncStub
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -108,6 +110,8 @@ class _Channels:
         self.artifacts = ArtifactServiceStub(self._unary)
         self.streams = ExperimentServiceStub(self._streaming)
         self.artifact_streams = ArtifactServiceStub(self._streaming)
+        self.models = ModelRegistryServiceStub(self._unary)
+        self.model_streams = ModelRegistryServiceStub(self._streaming)
 
     def is_ours(self) -> bool:
         """Whether they were opened by this process, in the loop that runs now."""
@@ -150,6 +154,16 @@ class AsyncConnection:
     def artifact_streams(self) -> ArtifactServiceAsyncStub:
         """The methods of ArtifactService that are streams."""
         return self._open().artifact_streams
+
+    @property
+    def models(self) -> ModelRegistryServiceAsyncStub:
+        """The methods of ModelRegistryService that are unary."""
+        return self._open().models
+
+    @property
+    def model_streams(self) -> ModelRegistryServiceAsyncStub:
+        """The methods of ModelRegistryService that are streams."""
+        return self._open().model_streams
 
     @property
     def streams(self) -> ExperimentServiceAsyncStub:
