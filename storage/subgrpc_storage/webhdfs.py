@@ -22,7 +22,8 @@ from requests.adapters import HTTPAdapter
 from subgrpc_storage.hdfs_errors import refuse_foreign, remote
 from subgrpc_storage.hdfs_settings import HdfsSettings
 
-PIECE: Final = 1 << 20
+_SENT: Final = 1 << 20
+_READ: Final = 1 << 18  # what has come of a piece is lost when its connection breaks
 MISSING: Final = "FileNotFoundException"
 EXISTS: Final = "FileAlreadyExistsException"
 _NOT_EMPTY = "PathIsNotEmptyDirectoryException"
@@ -61,7 +62,7 @@ class _Adapter(HTTPAdapter):
     """Sends in big blocks, and keeps a connection for each of the server's threads."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, blocksize=PIECE, **options)
+        super().init_poolmanager(*args, blocksize=_SENT, **options)
 
 
 class _Client(InsecureClient):  # type: ignore[misc]  # untyped
@@ -147,10 +148,10 @@ class WebHdfs:
         self._to_data_node("PUT", place, data=body).close()
 
     def read(self, path: str, offset: int, length: int) -> Generator[bytes, None, None]:
-        """Yields a file's bytes from an offset that it has, in pieces of at most 1 MiB."""
+        """Yields a file's bytes from an offset that it has, in pieces."""
         place = _location(self._client.place_of(path, offset=offset, length=length))
         with closing(self._to_data_node("GET", place, stream=True)) as response:
-            yield from response.iter_content(PIECE)
+            yield from response.iter_content(_READ)
 
     def rename(self, source: str, target: str) -> str:
         """Gives a file its name, at once, and never replaces another. Returns why it has not.

@@ -10,7 +10,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
@@ -73,15 +73,31 @@ class Hdfs:
                 self.fault(*each.split())
 
 
+class Road(Way):
+    """A way by its address."""
+
+    def __init__(self, toxiproxy: Toxiproxy, address: str) -> None:
+        super().__init__(toxiproxy, f"tcp://any@{address}")
+        self.address = self.url.rpartition("@")[2]
+
+
 class Front:
-    """Between clients and the NameNode: sends them to another address than the DataNode's."""
+    """Between clients and the NameNode: sends them to another address than the DataNode's.
+
+    Attributes:
+        asked: the query of every request that has reached it.
+    """
 
     def __init__(self, namenode: str, datanode: str) -> None:
+        self.asked: list[dict[str, str]] = []
+        asked = self.asked
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # an answer in one packet: in two, each takes 40 ms (Nagle's algorithm)
 
             def forward(self) -> None:
+                asked.append(dict(parse_qsl(urlsplit(self.path).query)))
                 upstream = HTTPConnection(namenode, timeout=60)
                 try:
                     upstream.request(self.command, self.path, headers=dict(self.headers))
@@ -117,11 +133,20 @@ class Detour:
     """A way to HDFS with a toxiproxy before the NameNode and one before the DataNode."""
 
     def __init__(self, toxiproxy: Toxiproxy, hdfs: Hdfs) -> None:
-        self.datanode = Way(toxiproxy, f"http://any@{DATANODE}")
-        self._front = Front(hdfs.namenode, urlsplit(self.datanode.url).netloc.rpartition("@")[2])
-        self.namenode = Way(toxiproxy, f"http://any@{self._front.address}")
+        self.datanode = Road(toxiproxy, DATANODE)
+        self._front = Front(hdfs.namenode, self.datanode.address)
+        self.namenode = Road(toxiproxy, self._front.address)
         self.ways = (self.namenode, self.datanode)
-        self.address = urlsplit(self.namenode.url).netloc.rpartition("@")[2]
+        self.address = self.namenode.address
+
+    def asked(self, op: str) -> list[dict[str, str]]:
+        """The requests of a kind that have reached the NameNode, by their queries."""
+        return [each for each in self._front.asked if each["op"] == op]
+
+    def swallow(self) -> None:
+        """Nothing comes through any more, and nobody is told."""
+        for way in self.ways:
+            way.swallow()
 
     def enable(self, enabled: bool) -> None:
         """Ends all connections and refuses new ones, or accepts them again."""

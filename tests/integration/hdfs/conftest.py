@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from subgrpc.testing.stores import Sources
 from subgrpc_storage.hdfs import HdfsStore
 from tests.integration.hdfs.cluster import Detour, Hdfs, settings
 from tests.integration.postgres.conftest import Toxiproxy, toxiproxy
@@ -35,6 +37,12 @@ def detour(toxiproxy: Toxiproxy, hdfs: Hdfs) -> Iterator[Detour]:
     made = Detour(toxiproxy, hdfs)
     yield made
     made.close()
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    """Makes files that are to be put."""
+    return Sources(tmp_path)
 
 
 @pytest.fixture
