@@ -20,7 +20,7 @@ from subgrpc_storage.hdfs_errors import takes_nothing, webhdfs_errors
 from subgrpc_storage.hdfs_settings import HdfsSettings, parse
 from subgrpc_storage.patience import Patience
 from subgrpc_storage.sending import Body, opened
-from subgrpc_storage.webhdfs import MISSING, Status, WebHdfs
+from subgrpc_storage.webhdfs import DENIED, MISSING, Status, WebHdfs
 
 T = TypeVar("T")
 _INCOMING = ".incoming"
@@ -187,8 +187,8 @@ class HdfsStore(ArtifactStore):
             body.verify()
         except BaseException as error:
             self._discard(temporary)
-            if isinstance(error, HdfsError) and error.exception == MISSING:
-                self._still_there()
+            if isinstance(error, HdfsError) and error.exception in (MISSING, DENIED):
+                self._still_there()  # where the folder is gone, it is the one above that refuses
             raise
         return temporary
 

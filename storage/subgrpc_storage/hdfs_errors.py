@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import IncompleteRead
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -159,6 +160,8 @@ def innermost(error: BaseException) -> str:
             inner = next((arg for arg in cause.args if isinstance(arg, BaseException)), None)
         cause = inner or cause.__cause__ or cause.__context__
     last = seen[-1]
+    if isinstance(last, IncompleteRead):
+        return "the connection ended early (if it always does, hdfs fsck finds damaged blocks)"
     return str(getattr(last, "strerror", None) or last) or type(last).__name__
 
 

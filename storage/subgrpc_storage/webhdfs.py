@@ -25,6 +25,7 @@ from subgrpc_storage.hdfs_settings import HdfsSettings
 _SENT: Final = 1 << 20
 _READ: Final = 1 << 18  # what has come of a piece is lost when its connection breaks
 MISSING: Final = "FileNotFoundException"
+DENIED: Final = "AccessControlException"
 EXISTS: Final = "FileAlreadyExistsException"
 _NOT_EMPTY = "PathIsNotEmptyDirectoryException"
 _CONNECTIONS = 64
@@ -151,7 +152,11 @@ class WebHdfs:
         """Yields a file's bytes from an offset that it has, in pieces."""
         place = _location(self._client.place_of(path, offset=offset, length=length))
         with closing(self._to_data_node("GET", place, stream=True)) as response:
-            yield from response.iter_content(_READ)
+            try:
+                yield from response.iter_content(_READ)
+            except requests.exceptions.RequestException as error:
+                error.request = response.request  # requests does not say who broke off
+                raise
 
     def rename(self, source: str, target: str) -> str:
         """Gives a file its name, at once, and never replaces another. Returns why it has not.

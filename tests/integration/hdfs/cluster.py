@@ -143,6 +143,11 @@ class Detour:
         """The requests of a kind that have reached the NameNode, by their queries."""
         return [each for each in self._front.asked if each["op"] == op]
 
+    def slow(self) -> None:
+        """The DataNode takes 6 s for 64 MiB, so that something can happen meanwhile."""
+        for stream in ("upstream", "downstream"):
+            self.datanode.poison("bandwidth", stream, rate=10_000)
+
     def swallow(self) -> None:
         """Nothing comes through any more, and nobody is told."""
         for way in self.ways:

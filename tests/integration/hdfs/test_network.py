@@ -169,6 +169,7 @@ def test_an_answer_that_is_lost(distant: HdfsStore, detour: Detour, source: Sour
     put(distant, "second", source)
     loser.join()
     assert lost.is_set()
+    assert len(detour.asked("RENAME")) == 3
     same(content(distant, "second"), source.data, "an object whose rename was not answered")
     assert sorted(each.key for each in distant.list()) == ["first", "second"]
 
