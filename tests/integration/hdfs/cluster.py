@@ -86,18 +86,21 @@ class Front:
 
     Attributes:
         asked: the query of every request that has reached it.
+        cookies: those that came along.
     """
 
     def __init__(self, namenode: str, datanode: str) -> None:
         self.asked: list[dict[str, str]] = []
-        asked = self.asked
+        self.cookies: list[str] = []
+        front = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1  # an answer in one packet: in two, each takes 40 ms (Nagle's algorithm)
 
             def forward(self) -> None:
-                asked.append(dict(parse_qsl(urlsplit(self.path).query)))
+                front.asked.append(dict(parse_qsl(urlsplit(self.path).query)))
+                front.cookies += self.headers.get_all("Cookie", [])
                 upstream = HTTPConnection(namenode, timeout=60)
                 try:
                     upstream.request(self.command, self.path, headers=dict(self.headers))
@@ -109,7 +112,7 @@ class Front:
                 for name, value in answer.getheaders():
                     if name.lower() == "location":
                         self.send_header(name, value.replace(DATANODE, datanode))
-                    elif name.lower() in ("content-type", "date"):
+                    elif name.lower() in ("content-type", "date", "set-cookie"):
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -142,6 +145,11 @@ class Detour:
     def asked(self, op: str) -> list[dict[str, str]]:
         """The requests of a kind that have reached the NameNode, by their queries."""
         return [each for each in self._front.asked if each["op"] == op]
+
+    @property
+    def cookies(self) -> list[str]:
+        """The cookies that have reached the NameNode."""
+        return self._front.cookies
 
     def slow(self) -> None:
         """The DataNode takes 6 s for 64 MiB, so that something can happen meanwhile."""
