@@ -61,8 +61,8 @@ def build_workload(
         attempt=attempt,
         experiment_name=experiment.name,
         creator=experiment.creator,
-        labels=experiment.labels,
     )
+    workload.labels.MergeFrom(experiment.labels)
     shared = spec.env
     for group in spec.task_groups:
         target = workload.groups.add(role=role_of(group), replicas=replicas_of(group))

@@ -92,7 +92,7 @@ class Gate:
                 request_id = _text(value)
             elif key == HOP_KEY:
                 hop = _text(value)
-        if not _REQUEST_ID.fullmatch(request_id):
+        if not request_id or not _REQUEST_ID.fullmatch(request_id):
             request_id = f"{random.getrandbits(64):016x}"
         context.set_trailing_metadata(((REQUEST_ID_KEY, request_id), (VERSION_KEY, __version__)))
         fields = {"rpc": method, "request_id": request_id}

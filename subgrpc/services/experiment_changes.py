@@ -59,12 +59,13 @@ def new_experiment(
         name=str(name),
         uid=uid,
         display_name=wanted.display_name,
-        labels=wanted.labels,
-        spec=wanted.spec,
         creator=principal,
         cluster=cluster,
         state=api.EXPERIMENT_STATE_QUEUED,
     )
+    # As arguments, maps are copied by generic Python code.
+    experiment.labels.MergeFrom(wanted.labels)
+    experiment.spec.CopyFrom(wanted.spec)
     for group in wanted.spec.task_groups:
         replicas = replicas_of(group)
         experiment.roles.add(role=role_of(group), replicas=replicas, pending=replicas)
