@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from subgrpc.metastore.database import Parameters, Refuse, Taken
 from subgrpc.metastore.postgres_session import NOTHING, Encoded, encoded
 
-ROWS: Final = (64, 32, 16, 8, 4, 2, 1)
+ROWS: Final = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 """How many rows a statement inserts: few sizes, because each is prepared on its own."""
 
 _INSERT: Final = re.compile(r"(INSERT INTO .* VALUES )\(\$1(?:, \$\d+)*\)")

@@ -76,12 +76,12 @@ class Once(Generic[R]):
             if done:
                 return found
             found = mutation(tx)
-            if self.request_id:
-                uid = found.uid if found is not None else ""
-                tx.remember(self.principal, self.method, self.request_id, self.body_hash, uid)
+            uid = found.uid if found is not None else ""
+            tx.remember(self.principal, self.method, self.request_id, self.body_hash, uid)
             return found
 
-        return await (store.write_ordered if ordered else store.write)(once)
+        write = store.write_ordered if ordered else store.write
+        return await write(once if self.request_id else mutation)
 
     def is_done(self, tx: Transaction) -> bool:
         """Whether something was done under this id before, also with another body."""
