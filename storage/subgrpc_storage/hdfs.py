@@ -162,10 +162,11 @@ class HdfsStore(ArtifactStore):
         Raises:
             FailedPrecondition: STORE_MISCONFIGURED: there is no folder, or not the one of before.
         """
+        known = self._known  # before the question: another thread may just be making the folder
         if self._insist(partial(self._web.status, self._incoming)) is not None:
             self._known = True
             return
-        if self._known:
+        if known:
             text = f"{self._folder} was a store, and is not any more: was it moved or removed?"
             raise failures.misconfigured(self._name, text)
         status = self._insist(partial(self._web.status, self._folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
@@ -63,6 +64,21 @@ def test_cookies(distant: HdfsStore, detour: Detour, sources: Sources) -> None:
     assert len(list(distant.list())) == 1
     assert len(detour.asked("CREATE")) == 1
     assert detour.cookies == []
+
+
+def test_the_first_puts(make: Make, sources: Sources) -> None:
+    """A new store is begun by many threads at the same time."""
+    store = make("HDFS_WEBHDFS_URL")
+    source = sources(1000)
+    barrier = threading.Barrier(16)
+
+    def begin(number: int) -> None:
+        barrier.wait(20)
+        put(store, f"first/{number}", source)
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(begin, range(16)))
+    assert len(list(store.list("first/"))) == 16
 
 
 def test_many_threads(make: Make, sources: Sources) -> None:
