@@ -18,6 +18,12 @@ _ADVICE = {
     "TOO_MANY_STREAMS": "end some of your `subgrpc logs -f` and `subgrpc wait`",
     "EXPERIMENT_NOT_TERMINAL": "stop it with `subgrpc cancel` first, or use --force",
     "EXPERIMENT_EXISTS": "choose another name, or remove that one with `subgrpc delete`",
+    "MODEL_NOT_FOUND": "`subgrpc model list` shows those that are there",
+    "MODEL_VERSION_NOT_FOUND": "`subgrpc model list NAME` shows those that are there",
+    "MODEL_ALIAS_NOT_FOUND": "`subgrpc model get NAME` shows those that are there",
+    "MODEL_HAS_VERSIONS": "use --force if they are to go too",
+    "MODEL_VERSION_IN_USE": "move the aliases and the stage first, or use --force",
+    "NOTHING_TO_ROLL_BACK": "`subgrpc model history NAME --alias ALIAS` shows where it was",
     "ADDRESS_IN_USE": "`subgrpc status` shows whether it is a subgrpc server; choose another "
     "address with --listen",
     "DATA_DIR_LOCKED": "`subgrpc down` stops that server, --data-dir chooses another folder",

@@ -99,6 +99,23 @@ def _not_given(ctx: click.Context, param: click.Parameter, found: list[str]) -> 
     return [each for each in found if each not in taken]
 
 
+def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of models; behind NAME/ the numbers of its versions, behind NAME@ its aliases."""
+    model, slash, _ = incomplete.partition("/")
+    before, at, _ = incomplete.partition("@")
+
+    def ask(client: Client) -> list[str]:
+        if slash:
+            found = client.models.versions(model, page_size=_MOST)
+            return [f"{model}/{each.number}" for each in itertools.islice(found, _MOST)]
+        if at:
+            return [f"{before}@{each}" for each in client.models.get(before).aliases]
+        found_models = client.models.list(order_by="model_id", page_size=1000)
+        return [each.name.rpartition("/")[2] for each in found_models]
+
+    return [each for each in _asked(ctx, ask) if each.startswith(incomplete)]
+
+
 def _asked(ctx: click.Context, ask: Callable[[Client], list[str]]) -> list[str]:
     from subgrpc.cli.options import connection_of
     from subgrpc.errors import SubgrpcError

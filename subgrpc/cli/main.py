@@ -40,6 +40,7 @@ _COMMANDS = {
     "cancel": "Stop experiments.",
     "delete": "Delete experiments with their logs.",
     "artifact": "Push, pull and manage artifacts: sets of files that are kept.",
+    "model": "Keep models: versions, stages, aliases, history.",
     "clusters": "List the places where experiments run.",
     "config": "Name servers, and choose the current one.",
     "admin": "Back up, restore and check a server's data.",

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
-
 import click
 
 from subgrpc import names
-from subgrpc.cli import complete, output
+from subgrpc.cli import complete
+from subgrpc.cli.changes import ChangePrinter
 from subgrpc.cli.ctrlc import CtrlC
 from subgrpc.cli.examples import examples
 from subgrpc.cli.follow import note_loss
 from subgrpc.cli.kinds import EXPERIMENTS
 from subgrpc.cli.options import Connection, connection_options, full_name, output_option
-
-if TYPE_CHECKING:
-    from subgrpc.v1.experiment_service_pb2 import ExperimentChange
 
 
 @click.command(
@@ -72,50 +67,10 @@ def command(
         changes = client.watch(
             parent=parent, filter=filter_, until_terminal=until_ended or bool(name), **note_loss()
         )
-        show = _Printer(form)
+        show = ChangePrinter(form, EXPERIMENTS, lambda change: change.experiment)
         with changes, CtrlC(changes.close) as ctrl_c:
             for frame in changes:
                 if frame.WhichOneof("frame") == "change":
                     show(frame.change)
                 if ctrl_c.came:
                     break
-
-
-class _Printer:
-    """Prints changes; the columns of its table get wider when something needs it."""
-
-    def __init__(self, form: str) -> None:
-        self._form = form
-        self._columns = EXPERIMENTS.shown(form)
-        self._header = ["CHANGE", *(each.title for each in self._columns)]
-        self._widths = [
-            max(len(title), least)
-            for title, least in zip(
-                self._header, [8, *(each.least for each in self._columns)], strict=True
-            )
-        ]
-        self._has_header = False
-
-    def __call__(self, change: ExperimentChange) -> None:
-        if self._form == "json":
-            output.print_json_line(change)
-        elif self._form == "yaml":
-            output.print_yaml(change, one_of_many=True)
-        elif self._form == "name":
-            click.echo(EXPERIMENTS.name(change.experiment))
-        else:
-            self._row(change)
-        # Who reads it through a pipe reads it now.
-        sys.stdout.flush()
-
-    def _row(self, change: ExperimentChange) -> None:
-        from subgrpc.v1.experiment_service_pb2 import ChangeType
-
-        word = output.enum_word(ChangeType.Name(change.type), "CHANGE_TYPE_")
-        texts = (output.clean(each.text(change.experiment)) for each in self._columns)
-        row = [word, *texts]
-        self._widths = [max(w, output.width(t)) for w, t in zip(self._widths, row, strict=True)]
-        if not self._has_header:
-            self._has_header = True
-            click.echo(output.table_line(self._header, self._header, self._widths))
-        click.echo(output.table_line(self._header, row, self._widths))

@@ -135,8 +135,8 @@ class Models(ModelVersions):
     def set_alias(
         self,
         name: str,
-        number: int,
         alias: str,
+        number: int,
         *,
         message: str = "",
         etag: str = "",

@@ -88,7 +88,7 @@ async def test_stages_and_aliases_have_a_history(either: Either) -> None:
     stages = [each.stage for each in await either(lambda c: c.models.versions("digits"))]
     assert stages == ["None", "Production", "Archived"]
     for number in (1, 2, 3):
-        await either(lambda c, n=number: c.models.set_alias("digits", n, "champion"))
+        await either(lambda c, n=number: c.models.set_alias("digits", "champion", n))
     back = await either(lambda c: c.models.rollback("digits", "champion", message="3 is bad"))
     assert (back.number, back.model_version) == (2, "teams/default/models/digits/versions/2")
     await either(lambda c: c.models.rollback("digits", "champion"))
@@ -122,7 +122,7 @@ async def test_a_watch_goes_on_over_a_restart(running: Any, until: Any) -> None:
         changes = client.models.watch(filter="model_id = digits")
         watcher = asyncio.create_task(follow(changes))
         for round_ in range(4):
-            await client.models.set_alias("digits", round_ % 2 + 1, "champion")
+            await client.models.set_alias("digits", "champion", round_ % 2 + 1)
             if round_ == 1:
                 await running.stop(server)
                 server = await running.server(listen=(f"127.0.0.1:{port}",))

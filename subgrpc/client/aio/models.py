@@ -136,8 +136,8 @@ class AsyncModels(AsyncModelVersions):
     async def set_alias(
         self,
         name: str,
-        number: int,
         alias: str,
+        number: int,
         *,
         message: str = "",
         etag: str = "",
