@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 
 import numpy as np
@@ -50,6 +51,21 @@ def main() -> None:
         )
         time.sleep(options.pause)
     say(f"accuracy: {model.score(test_x, test_y):.4f}")
+    save(model)
+
+
+def save(model: MLPClassifier) -> None:
+    """Leaves the model's weights where the experiment's output `model` is looked for."""
+    folder = os.environ.get("SUBGRPC_OUTPUT_DIR")
+    if folder is None:  # it was started by hand
+        return
+    layers = zip(model.coefs_, model.intercepts_, strict=True)
+    arrays = {
+        name: array
+        for number, (weights, biases) in enumerate(layers)
+        for name, array in ((f"weights_{number}", weights), (f"biases_{number}", biases))
+    }
+    np.savez(os.path.join(folder, "model", "digits.npz"), classes=model.classes_, **arrays)
 
 
 def say(text: str) -> None:

@@ -14,7 +14,12 @@ from subgrpc.cli.options import short_artifact, short_name
 if TYPE_CHECKING:
     from subgrpc.v1.artifact_service_pb2 import Artifact, ArtifactFile
     from subgrpc.v1.cluster_service_pb2 import Cluster
-    from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent, Task
+    from subgrpc.v1.experiment_service_pb2 import (
+        Experiment,
+        ExperimentEvent,
+        ExperimentOutput,
+        Task,
+    )
     from subgrpc.v1.types_pb2 import Resources
 
 T = TypeVar("T")
@@ -174,6 +179,19 @@ TASKS: Kind[Task] = Kind(
         Column("STARTED", lambda each: output.when(each.status.start_time), wide=True),
         Column("ENDED", lambda each: output.when(each.status.end_time), wide=True),
         Column("MESSAGE", lambda each: each.status.message, wide=True),
+    ),
+)
+OUTPUTS: Kind[ExperimentOutput] = Kind(
+    "outputs",
+    lambda each: short_artifact(each.artifact),
+    (
+        Column("OUTPUT", lambda each: each.output),
+        Column("TASK", lambda each: each.task),
+        Column("FILES", lambda each: str(each.file_count)),
+        Column("SIZE", lambda each: show_size(each.size_bytes)),
+        Column("ARTIFACT", lambda each: short_artifact(each.artifact)),
+        Column("ATTEMPT", lambda each: str(each.attempt), wide=True),
+        Column("SEQUENCE", lambda each: str(each.sequence), wide=True),
     ),
 )
 EVENTS: Kind[ExperimentEvent] = Kind(

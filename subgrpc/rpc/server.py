@@ -39,6 +39,7 @@ from subgrpc.rpc.servicers import cluster_use_cases, experiment_use_cases, model
 from subgrpc.rpc.standard import Health, add_diagnostics
 from subgrpc.secrets import FileSecrets
 from subgrpc.services.artifacts.garbage import Collector
+from subgrpc.services.artifacts.outputs import OutputArtifacts
 from subgrpc.services.clusters import ClusterCatalog
 from subgrpc.services.experiments import Experiments
 from subgrpc.services.history import History
@@ -154,6 +155,8 @@ class Server:
         self.addresses = tuple(bind(server, each, credentials) for each in listeners)
         journals = JournalStore(config.data_dir / "journals")
         secrets = FileSecrets(config.data_dir / "secrets")
+        storage = open_storage(config, store, self._plugins)
+        self._stack.push_async_callback(storage.close)
         engine = Engine(
             metastore=store,
             journals=journals,
@@ -166,10 +169,9 @@ class Server:
                 server=store.server_id,
                 lease_length=config.lease_length,
             ),
+            artifacts=OutputArtifacts(store, storage),
         )
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)
-        storage = open_storage(config, store, self._plugins)
-        self._stack.push_async_callback(storage.close)
         collector = Collector(store, storage)
         artifacts = artifact_use_cases(storage, store, tokens, gate.draining, collector)
         peers = None

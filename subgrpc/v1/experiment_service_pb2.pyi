@@ -264,7 +264,7 @@ class Experiment(_message.Message):
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExperimentOutput]:
         """The newest artifact of each output and task, of any attempt: at most 100.
-        ListArtifacts finds all of them by `source.experiment_uid`.
+        ListArtifacts finds all of them by its filter's field `experiment`.
         """
 
     def __init__(

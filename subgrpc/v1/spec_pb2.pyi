@@ -327,7 +327,8 @@ class Output(_message.Message):
     def interval(self) -> _duration_pb2.Duration:
         """Take it this often while the task runs, too, as checkpoints: artifacts
         whose `source.sequence` counts from 1. A file that was being written is
-        left out, and is in the next one. Each starts when the last is stored.
+        left out, and is in the next one. None is taken while nothing has changed,
+        or two wait to be stored.
         """
 
     @_builtins.property

@@ -14,7 +14,7 @@ from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, Task
 from subgrpc.v1.types_pb2 import TaskState
 
-from . import evidence, history, workload
+from . import evidence, history, kept, workload
 from .submitters import Follower
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ async def judge(
     judge.watches()
     judge.followers()
     await judge.logs(addresses)
+    await judge.outputs(addresses)
 
 
 class Judge:
@@ -211,6 +212,11 @@ class Judge:
         await asyncio.gather(*(read() for _ in range(READERS)))
         for client in clients:
             await client.close()
+
+    async def outputs(self, addresses: list[str]) -> None:
+        """What tasks left in files is there, once."""
+        async with AsyncClient(random.choice(addresses)) as client:
+            await kept.judge(self._database, client, self._experiments.values(), self._result)
 
     async def _read_logs(self, client: AsyncClient, experiment: Experiment) -> None:
         uid = experiment.uid

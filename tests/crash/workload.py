@@ -19,7 +19,9 @@ while [ $i -lt $LINES ]; do
   i=$((i+1)); echo "$SUBGRPC_TASK_UID out $i $pad"; echo "$SUBGRPC_TASK_UID err $i" >&2
   case $i in *0) [ -z "$PAUSE" ] || sleep $PAUSE;; esac
 done
+[ -z "$KEEP" ] || seq $KEEP > "$SUBGRPC_OUTPUT_DIR/model/early"
 [ -z "$LAST" ] || sleep $LAST
+[ -z "$KEEP" ] || seq $KEEP > "$SUBGRPC_OUTPUT_DIR/model/numbers"
 code=0; [ $SUBGRPC_ATTEMPT -gt $FAILURES ] || code=3
 echo "end $SUBGRPC_TASK_UID $code" >> "$CRASH_LEDGER"
 exit $code
@@ -42,6 +44,7 @@ class Kind:
         retries: how many attempts may follow the first.
         timeout: seconds; 0: none.
         roles: role and replicas.
+        keep: numbers that each task leaves in a file of the output `model`; 0: it has no output.
         action: what the client does to it: `cancel`, `delete`, `label`, or nothing.
     """
 
@@ -56,6 +59,7 @@ class Kind:
     retries: int = 0
     timeout: float = 0.0
     roles: tuple[tuple[str, int], ...] = (("main", 1),)
+    keep: int = 0
     action: str = ""
 
 
@@ -66,6 +70,8 @@ KINDS = {
     "multi": Kind(8, lines=30, pause=0.05, roles=(("worker", 2), ("chief", 1))),
     "fails": Kind(7, outcome="FAILED", reason="ExitCode", failures=9),
     "retried": Kind(8, failures=1, retries=3),
+    "output": Kind(8, keep=2000),
+    "checkpoints": Kind(4, keep=200, last=2.5),
     "timeout": Kind(4, outcome="FAILED", reason="Timeout", last=30.0, timeout=0.5),
     "cancelled": Kind(7, outcome="", lines=40, pause=0.1, last=20.0, action="cancel"),
     "deleted": Kind(6, outcome="", lines=40, pause=0.1, last=20.0, action="delete"),
@@ -94,12 +100,17 @@ def experiment(name: str, rid: str, env: dict[str, str], cluster: str) -> Experi
         "PAUSE": str(kind.pause or ""),
         "LAST": str(kind.last or ""),
         "FAILURES": str(kind.failures),
+        "KEEP": str(kind.keep or ""),
     }
     for key, value in values.items():
         made.spec.env.add(name=key, value=value)
     made.spec.retry_policy.max_retries = kind.retries
     made.spec.retry_policy.initial_backoff.FromMilliseconds(100)
     made.spec.termination_grace_period.FromMilliseconds(200)
+    if kind.keep:
+        output = made.spec.outputs.add(name="model", every_task=True)
+        if name == "checkpoints":
+            output.interval.FromSeconds(1)
     if kind.timeout:
         made.spec.timeout.FromMilliseconds(int(kind.timeout * 1000))
     return made

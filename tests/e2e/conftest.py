@@ -83,7 +83,11 @@ class Cli:
     def kill(self) -> None:
         """Ends the server without any warning."""
         os.kill(self.pid, signal.SIGKILL)
-        until(lambda: not os.path.exists(f"/proc/{self.pid}/cmdline") or self._dead(), "killed")
+        until(self.dead, "killed")
+
+    def dead(self) -> bool:
+        """Whether the server has ended."""
+        return not os.path.exists(f"/proc/{self.pid}/cmdline") or self._dead()
 
     def _dead(self) -> bool:
         with open(f"/proc/{self.pid}/stat") as file:
