@@ -9,6 +9,8 @@ PYTHONS := 3.10 3.11 3.12 3.13
 # Which real engines `make test-integration` tests: folders of tests/integration, each with a `run`
 # that starts what it needs. Those that are not named are skipped where they cannot be had.
 DRIVERS ?= $(notdir $(patsubst %/,%,$(wildcard tests/integration/*/)))
+COMMA := ,
+ENGINES = $(subst $(COMMA), ,$(DRIVERS))
 # How many test processes; more arguments for pytest.
 WORKERS ?= 4
 ARGS ?=
@@ -26,7 +28,7 @@ setup: $(READY) ## Installs everything for development into .venv.
 $(READY): pyproject.toml storage/pyproject.toml constraints.txt tools/make_venv tools/find_python
 	@python=$$(PYTHON='$(PYTHON)' tools/find_python) && echo "setting up .venv with $$python" && \
 		tools/make_venv .venv "$$python" -c constraints.txt -e '.[all,dev,docs,examples]' \
-			-e './storage[hdfs]'
+			-e './storage[s3,hdfs]'
 	@touch $@
 
 # The oldest grpcio-tools that we support keeps the floor of the runtime low; it must not share an
@@ -54,13 +56,13 @@ pytest: compiled ## Runs the quick tests only; ARGS='-k name' goes to pytest.
 test-faults: compiled ## Stops, starves and cuts off servers, tasks and connections (4 minutes).
 	@tests/faults/run -n 2 $(ARGS)
 
-test-integration: compiled ## Runs the tests with foreign clients and real engines (DRIVERS='docker postgres').
-	@for driver in $(DRIVERS); do \
+test-integration: compiled ## Runs the tests with foreign clients and real engines (DRIVERS=s3,hdfs).
+	@for driver in $(ENGINES); do \
 		test -d "tests/integration/$$driver" || { echo "no tests for driver $$driver in tests/integration" >&2; exit 1; }; \
 	done
-	@echo 'foreign clients: grpcurl, a Go client; real engines: $(DRIVERS)'
+	@echo 'foreign clients: grpcurl, a Go client; real engines: $(ENGINES)'
 	$(BIN)/pytest -rs tests/interop $(ARGS)
-	@for driver in $(DRIVERS); do \
+	@for driver in $(ENGINES); do \
 		WORKERS=2 "tests/integration/$$driver/run" \
 			$(if $(filter file,$(origin DRIVERS)),--where-possible) $(ARGS) || exit 1; \
 	done

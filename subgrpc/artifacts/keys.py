@@ -14,13 +14,18 @@ _KEY = re.compile(rf"{_SEGMENT}(/{_SEGMENT})*")
 _PREFIX = re.compile(rf"({_SEGMENT}/)*({_SEGMENT})?")
 
 
+def is_key(text: str) -> bool:
+    """Whether an object may be called so."""
+    return len(text) <= LONGEST and _KEY.fullmatch(text) is not None
+
+
 def check_key(store: str, key: str) -> str:
     """Returns a key.
 
     Raises:
         InvalidArgument: OBJECT_KEY_INVALID: no store takes it.
     """
-    if len(key) > LONGEST or not _KEY.fullmatch(key):
+    if not is_key(key):
         raise bad_key(store, key)
     return key
 

@@ -181,7 +181,8 @@ class ArtifactStore(ABC):
     def sign_put(self, key: str, size: int, sha256: bytes, expires: timedelta) -> SignedUrl | None:
         """Returns a request that writes an object, which the store refuses for any other content.
 
-        None: this store has no such, or cannot enforce the digest.
+        None: this store has no such, or it is not certain that it enforces the digest: a store may
+        find that out in `check`.
         """
         return None
 

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -77,8 +76,6 @@ class ArtifactStoreContract(Putting, Reading, Listing, Interruptions, Signing, T
         return new_store()
 
     @pytest.fixture
-    def sources(self, tmp_path: Path) -> Sources:
-        """Makes files that are to be put."""
-        folder = tmp_path / "sources"
-        folder.mkdir()
-        return Sources(folder)
+    def sources(self, tmp_path_factory: pytest.TempPathFactory) -> Sources:
+        """Makes files that are to be put. `tmp_path` is the author's."""
+        return Sources(tmp_path_factory.mktemp("sources"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from subgrpc.testing.stores import ArtifactStoreContract, Sources
 from tests.unit.testing.broken_stores import DEFECTS, listing, putting, reading, signing, troubles
 from tests.unit.testing.broken_stores.served import ServedStore, Server, outage_of
 
+pytest_plugins = ("pytester",)
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "artifact-stores.md"
 MEMORY = Path("/dev/shm")
 """Where nobody waits for a disk."""
 MODULES = {module.__name__ for module in (listing, putting, reading, signing, troubles)}
@@ -125,6 +128,42 @@ def test_defects_are_found(kind: type[ServedStore]) -> None:
         found = failures(kind, Path(folder))
     assert set(found) == DEFECTS[kind], found
     assert not [text for text in found.values() if text.endswith(": ")]
+
+
+TAPE = """
+from subgrpc.artifacts import StoreSettings
+from subgrpc.artifacts.filestore import FileStore
+
+class TapeStore(FileStore):
+    scheme = "tape"
+
+    @classmethod
+    def from_settings(cls, settings):
+        url = settings.url.replace("tape:", "file:")
+        return super().from_settings(StoreSettings(settings.name, url, settings.options))
+"""
+
+
+def test_the_documentation_s_example(pytester: pytest.Pytester) -> None:
+    """docs/artifact-stores.md shows a plugin and its tests: pytest finds the contract in them."""
+    blocks = re.findall(r"^```(?:python|toml)\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
+    point, plugin, tests = (
+        next(each for each in blocks if mark in each)
+        for mark in ("entry-points", "subgrpc_register_artifact_stores", "ArtifactStoreContract")
+    )
+    package = pytester.mkpydir("subgrpc_tape")
+    (package / "plugin.py").write_text(plugin)
+    (package / "store.py").write_text(TAPE)
+    info = pytester.mkdir("subgrpc_tape-1.dist-info")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: subgrpc_tape\nVersion: 1\n")
+    line = point.splitlines()[1].replace('"', "")
+    (info / "entry_points.txt").write_text(f"[subgrpc]\n{line}\n")
+    pytester.syspathinsert()
+    pytester.makepyfile(test_tape=tests)
+    wanted = ["its_settings", "sizes", "lists", "a_put_that_is_killed"]
+    expression = " or ".join(f"test_{each}" for each in wanted)
+    outcome = pytester.runpytest("-k", expression, "-p", "no:cacheprovider")
+    outcome.assert_outcomes(passed=len(wanted), deselected=len(TESTS) - len(wanted))
 
 
 def test_every_test_of_the_contract_can_fail() -> None:
