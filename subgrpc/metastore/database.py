@@ -62,6 +62,9 @@ class WriteDatabase(Protocol):
     def all(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a query and returns its rows."""
 
+    def each(self, sql: str, parameters: Sequence[Parameters]) -> list[list[Row]]:
+        """Runs a query for each set of parameters, all at once, outside of any part."""
+
     def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a statement that writes, at once, and returns its rows."""
 

@@ -144,6 +144,12 @@ class PostgresWriter:
         self._add(sql, parameters)
         return self._exchange()[-1]
 
+    def each(self, sql: str, parameters: Sequence[Parameters]) -> list[list[Row]]:
+        """Runs a query for each set of parameters, in one round trip."""
+        for each in parameters:
+            self._add(sql, each)
+        return self._exchange()[-len(parameters) :]
+
     def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a statement that writes and has rows."""
         if self._part is not None and not self._part.begun:

@@ -138,6 +138,14 @@ class Change(NamedTuple):
     kind: str
 
 
+class RequestKey(NamedTuple):
+    """Under which a request is remembered."""
+
+    principal: str
+    method: str
+    request_id: str
+
+
 class RememberedRequest(NamedTuple):
     """A mutation that was carried out under a request id.
 

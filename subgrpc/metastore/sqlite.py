@@ -80,6 +80,10 @@ class SqliteWriter:
         except sqlite3.Error as error:
             raise _write_failure(error) from error
 
+    def each(self, sql: str, parameters: Sequence[Parameters]) -> list[list[Row]]:
+        """Runs a query for each set of parameters."""
+        return [self.all(sql, each) for each in parameters]
+
     def returning(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Runs a statement that writes and has rows."""
         return self.all(sql, parameters)

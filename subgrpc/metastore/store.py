@@ -48,7 +48,7 @@ from subgrpc.metastore.snapshot import SnapshotReader
 from subgrpc.metastore.sqlite import DIALECT, open_sqlite
 from subgrpc.metastore.statements import Statements
 from subgrpc.metastore.transaction import REMEMBERED
-from subgrpc.metastore.writer import Mutation, Writer
+from subgrpc.metastore.writer import Asking, Mutation, Writer
 from subgrpc.v1.experiment_service_pb2 import Task
 from subgrpc.v1.types_pb2 import TaskStatus
 
@@ -152,10 +152,7 @@ class Metastore:
             undo.callback(opened.writer.close)
             undo.push_async_callback(opened.reader.close)
             store = cls(
-                lock,
-                opened,
-                statements,
-                *(await _identity(opened.reader, statements)),
+                *(lock, opened, statements, *(await _identity(opened.reader, statements))),
                 server_id=await asyncio.to_thread(server_id, data_dir),
                 feed_size=feed_size,
                 change_retention=change_retention,
@@ -182,11 +179,14 @@ class Metastore:
         """The last committed revision."""
         return self.feed.revision
 
-    async def write(self, mutation: Mutation[T], *, fence: Fence | None = None) -> T:
+    async def write(
+        self, mutation: Mutation[T], *, fence: Fence | None = None, request: Asking = None
+    ) -> T:
         """Runs a mutation under a revision of its own, and returns its result once it is durable.
 
         A mutation that writes nothing uses no revision. If the caller is cancelled, it cannot
-        know whether the mutation was carried out; it was not carried out in part.
+        know whether the mutation was carried out; it was not carried out in part. Requests that
+        mutations will ask for by `Transaction.remembered` are looked up together.
 
         Raises:
             Aborted: LEASE_LOST, the fence's lease is another's by now.
@@ -194,15 +194,15 @@ class Metastore:
                 be known, and the message says so: for a while nobody could be asked.
             Exception: whatever the mutation raises; nothing of it was kept.
         """
-        return await self._writer.submit(mutation, fence, versioned=True)
+        return await self._writer.submit(mutation, fence, versioned=True, request=request)
 
     async def write_unversioned(self, mutation: Mutation[T], *, fence: Fence | None = None) -> T:
         """As `write`, for what nobody watches (leases, clusters, log flags): takes no revision."""
         return await self._writer.submit(mutation, fence, versioned=False)
 
-    async def write_ordered(self, mutation: Mutation[T]) -> T:
+    async def write_ordered(self, mutation: Mutation[T], *, request: Asking = None) -> T:
         """As `write_unversioned`, but one after the other with all others, on all servers."""
-        return await self._writer.submit(mutation, None, versioned=False, ordered=True)
+        return await self._writer.submit(mutation, None, False, ordered=True, request=request)
 
     async def prune(self) -> None:
         """Removes changes and request ids that are too old, in batches that let others write."""

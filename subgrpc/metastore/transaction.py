@@ -13,7 +13,7 @@ from subgrpc.filters import micros
 from subgrpc.metastore.database import Row, WriteDatabase
 from subgrpc.metastore.engine_transaction import EngineTransaction
 from subgrpc.metastore.kinds import EXPERIMENTS
-from subgrpc.metastore.records import Change, RememberedRequest
+from subgrpc.metastore.records import Change, RememberedRequest, RequestKey
 from subgrpc.metastore.statements import Statements
 from subgrpc.metastore.times import set_time
 from subgrpc.v1 import experiment_service_pb2 as api
@@ -28,6 +28,10 @@ ENDED: Final = frozenset(
         api.EXPERIMENT_STATE_CANCELLED,
     )
 )
+
+
+Asked = dict[RequestKey, list[Row]]
+"""Requests that were looked up for a whole group of mutations, and what was found of each."""
 
 
 class _Stored(NamedTuple):
@@ -52,14 +56,20 @@ class Transaction(EngineTransaction):
         changes: the changes that it made so far, in order.
     """
 
-    __slots__ = ("_loaded", "_sequences", "changes", "revision")
+    __slots__ = ("_asked", "_loaded", "_sequences", "changes", "revision")
 
     def __init__(
-        self, database: WriteDatabase, statements: Statements, revision: int, now: int
+        self,
+        database: WriteDatabase,
+        statements: Statements,
+        revision: int,
+        now: int,
+        asked: Asked,
     ) -> None:
-        """For the writer."""
+        """For the writer; `asked`: see there."""
         super().__init__(database, statements, now)
         self.revision = revision
+        self._asked = asked
         self.changes: list[Change] = []
         self._loaded: dict[str, _Stored] = {}
         self._sequences: dict[str, int] = {}
@@ -168,8 +178,11 @@ class Transaction(EngineTransaction):
 
     def remembered(self, principal: str, method: str, request_id: str) -> RememberedRequest | None:
         """Returns what was done under a request id in the last 24 hours; None: nothing."""
-        key = (principal, method, request_id)
-        rows = self.query(self.statements.request, key)
+        key = RequestKey(principal, method, request_id)
+        # What was asked before the group's mutations holds for the first of them.
+        rows = self._asked.pop(key, None)
+        if rows is None:
+            rows = self.query(self.statements.request, key)
         if not rows:
             return None
         body_hash, uid, time = rows[0]
@@ -182,6 +195,7 @@ class Transaction(EngineTransaction):
         self, principal: str, method: str, request_id: str, body_hash: bytes, uid: str
     ) -> None:
         """Remembers what was done under a request id for which `remembered` returned None."""
+        self._asked.pop(RequestKey(principal, method, request_id), None)
         row = (principal, method, request_id, body_hash, uid, self.now)
         self.run(self.statements.insert_request, row)
 

@@ -14,17 +14,18 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from subgrpc import faults
 from subgrpc.errors import Unavailable
 from subgrpc.metastore.database import DatabaseFailed, WriteDatabase
-from subgrpc.metastore.records import Change, Fence
+from subgrpc.metastore.records import Change, Fence, RequestKey
 from subgrpc.metastore.statements import Statements
-from subgrpc.metastore.transaction import Transaction
+from subgrpc.metastore.transaction import Asked, Transaction
 
 T = TypeVar("T")
 Mutation = Callable[[Transaction], T]
+Asking: TypeAlias = "RequestKey | None"
 Publish = Callable[[int, int, Sequence[Change]], None]
 
 GROUP = 256
@@ -40,6 +41,7 @@ class _Job(NamedTuple):
     fence: Fence | None
     versioned: bool
     ordered: bool
+    request: RequestKey | None
     future: asyncio.Future[Any]
 
 
@@ -89,7 +91,12 @@ class Writer:
         self._start()
 
     async def submit(
-        self, mutation: Mutation[T], fence: Fence | None, versioned: bool, ordered: bool = False
+        self,
+        mutation: Mutation[T],
+        fence: Fence | None,
+        versioned: bool,
+        ordered: bool = False,
+        request: Asking = None,
     ) -> T:
         """Runs a mutation and returns its result once it is durable.
 
@@ -104,7 +111,7 @@ class Writer:
         if self._closed is not None:
             raise _closing()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._gathered.append(_Job(mutation, fence, versioned, ordered, future))
+        self._gathered.append(_Job(mutation, fence, versioned, ordered, request, future))
         with self._crowd:
             self._gather()
             return await future
@@ -161,12 +168,16 @@ class Writer:
     def _commit(self, group: Sequence[_Job]) -> None:
         outcomes: list[_Outcome] = []
         revisions = _Revisions(self._database, self._statements)
+        asked: Asked = {}
         try:
             self._database.begin()
             if any(job.versioned or job.ordered for job in group):
                 # Every writer takes its locks in the same order: this one is the first.
                 revisions.next()
-            outcomes += (self._apply(job, revisions) for job in group if not job.future.cancelled())
+                asked = self._ask(group)
+            outcomes += (
+                self._apply(job, revisions, asked) for job in group if not job.future.cancelled()
+            )
             revisions.store()
             faults.point("commit.before")
             self._database.commit(revisions.last)
@@ -178,13 +189,23 @@ class Writer:
             revisions.last = 0
         self._tell(self._deliver, outcomes, revisions)
 
-    def _apply(self, job: _Job, revisions: _Revisions) -> _Outcome:
+    def _ask(self, group: Sequence[_Job]) -> Asked:
+        """Looks up the requests of a group: one by one, each would take a round trip.
+
+        It holds the mutex of all writers, so that nobody can add to what is found.
+        """
+        keys = list(dict.fromkeys(job.request for job in group if job.request))
+        if len(keys) < 2:
+            return {}
+        return dict(zip(keys, self._database.each(self._statements.request, keys), strict=True))
+
+    def _apply(self, job: _Job, revisions: _Revisions, asked: Asked) -> _Outcome:
         """Runs one mutation in its savepoint; returns its outcome."""
         database = self._database
         revision = revisions.next() if job.versioned else 0
         database.savepoint()
         try:
-            transaction = Transaction(database, self._statements, revision, self._clock())
+            transaction = Transaction(database, self._statements, revision, self._clock(), asked)
             if job.fence is not None:
                 transaction.check_fence(job.fence)
             result = job.mutation(transaction)

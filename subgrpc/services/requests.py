@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from subgrpc.errors import AlreadyExists
 from subgrpc.metastore import Metastore, Transaction
+from subgrpc.metastore.records import RequestKey
 
 
 class Resource(Protocol):
@@ -81,7 +82,9 @@ class Once(Generic[R]):
             return found
 
         write = store.write_ordered if ordered else store.write
-        return await write(once if self.request_id else mutation)
+        if not self.request_id:
+            return await write(mutation)
+        return await write(once, request=RequestKey(self.principal, self.method, self.request_id))
 
     def is_done(self, tx: Transaction) -> bool:
         """Whether something was done under this id before, also with another body."""

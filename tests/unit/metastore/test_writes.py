@@ -13,6 +13,7 @@ import pytest
 from subgrpc.errors import Aborted, AlreadyExists, NotFound, Unavailable
 from subgrpc.filters import EXPERIMENT_FIELDS, OrderBy, parse_filter
 from subgrpc.metastore import Fence, Metastore, Transaction
+from subgrpc.metastore.records import RequestKey
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
 
@@ -404,3 +405,38 @@ async def test_a_crowd_goes_in_few_groups_and_holds_up_nobody(store: Metastore) 
     assert len(groups) <= 128
     await asyncio.gather(caller(0, 20), caller(1, 20))
     assert store.revision == 552
+
+
+async def test_requests_of_one_group_are_known_to_each_other(store: Metastore) -> None:
+    """Though they are looked up together, before any of them is carried out."""
+    old = RequestKey("ann", "Create", "old")
+    await store.write(lambda tx: tx.remember(*old, b"h" * 32, "uid-old"))
+
+    async def once(name: str, fails: bool = False) -> str:
+        key = RequestKey("ann", "Create", name)
+
+        def mutate(tx: Transaction) -> str:
+            known = tx.remembered(*key)
+            if known is not None:
+                return known.uid
+            new = experiment()
+            tx.insert_experiment(new)
+            tx.remember(*key, b"h" * 32, new.uid)
+            if fails:
+                raise NotFound("no", reason="NO")
+            return new.uid
+
+        return await store.write(mutate, request=key)
+
+    names = [f"r{number % 20}" for number in range(40)]
+    failed, *done = await asyncio.gather(
+        once("r0", fails=True),
+        once("old"),
+        *(once(name) for name in names),
+        return_exceptions=True,
+    )
+    assert isinstance(failed, NotFound)
+    assert done[0] == "uid-old"
+    assert done[1:21] == done[21:]
+    assert len(set(done[1:])) == 20
+    assert len(await store.changes_after(0, 99)) == 20
