@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,20 +46,47 @@ class Plain(NamedTuple):
     get: Callable[[Source], None]
 
 
+class Target(NamedTuple):
+    """A store, and the plain way to its server.
+
+    Attributes:
+        name: which.
+        url: of a place in it that is empty.
+        settings: its options.
+        plain: the plain way.
+    """
+
+    name: str
+    url: str
+    settings: dict[str, str]
+    plain: Plain
+
+
 def measure(options: Options) -> list[Figure]:
     """Runs what there is."""
     count = 4 if options.quick else 16
     figures: list[Figure] = []
-    with folder() as here:
+    with ExitStack() as stack:
+        here = stack.enter_context(folder())
         sources = [_source(here / f"source-{number}") for number in range(count)]
-        target = here / "store"
-        target.mkdir()
-        figures += _compare(options, "file", target.as_uri(), {}, 0.5, _copies(here), sources)
-        if "S3_BUCKET" in os.environ:
-            figures += _s3(options, sources)
-        if "HDFS_WEBHDFS_URL" in os.environ:
-            figures += _hdfs(options, sources)
+        (here / "store").mkdir()
+        file = Target("file", (here / "store").as_uri(), {}, _copies(here))
+        figures += _compare(options, file, 0.5, sources)
+        for target in stack.enter_context(remote_targets()):
+            figures += _compare(options, target, 0.8, sources)
     return figures
+
+
+@contextmanager
+def remote_targets() -> Iterator[list[Target]]:
+    """S3 and HDFS, as far as the environment names them; what was put there is removed."""
+    with ExitStack() as stack:
+        targets = []
+        if "S3_BUCKET" in os.environ:
+            targets.append(stack.enter_context(_s3()))
+        if "HDFS_WEBHDFS_URL" in os.environ:
+            targets.append(stack.enter_context(_hdfs()))
+        yield targets
 
 
 def _source(path: Path) -> Source:
@@ -68,17 +95,10 @@ def _source(path: Path) -> Source:
     return Source(path, hashlib.sha256(data).digest())
 
 
-def _compare(
-    options: Options,
-    kind: str,
-    url: str,
-    settings: dict[str, str],
-    goal: float,
-    plain: Plain,
-    sources: list[Source],
-) -> list[Figure]:
+def _compare(options: Options, target: Target, goal: float, sources: list[Source]) -> list[Figure]:
     """Puts and gets in turns with the plain way; MB/s of all threads together."""
-    store = open_store(StoreSettings(kind, url, settings), PluginManager())
+    kind, plain = target.name, target.plain
+    store = open_store(StoreSettings(kind, target.url, target.settings), PluginManager())
     wanted = Goal("ratio", goal, at_least=True)
     puts = Figure(f"{kind}: put", "MB/s", [], plain.name, goal=wanted)
     gets = Figure(f"{kind}: get", "MB/s", [], plain.name, goal=wanted)
@@ -109,10 +129,10 @@ def _put(store: ArtifactStore, keys: Mapping[Source, str], source: Source) -> No
 
 
 def _get(store: ArtifactStore, keys: Mapping[Source, str], source: Source) -> None:
-    _check(store.get(keys[source]), source)
+    check(store.get(keys[source]), source)
 
 
-def _check(pieces: Iterator[bytes], source: Source) -> None:
+def check(pieces: Iterator[bytes], source: Source) -> None:
     """Reads to the end, and sees that these are the bytes."""
     found = hashlib.sha256()
     for piece in pieces:
@@ -136,12 +156,13 @@ def _copies(here: Path) -> Plain:
 
     def get(source: Source) -> None:
         with (here / f"{source.path.name}.copy").open("rb") as file:
-            _check(iter(lambda: file.read(PIECE), b""), source)
+            check(iter(lambda: file.read(PIECE), b""), source)
 
     return Plain("copy with sha256", put, get)
 
 
-def _s3(options: Options, sources: list[Source]) -> list[Figure]:
+@contextmanager
+def _s3() -> Iterator[Target]:
     try:
         import boto3
     except ImportError as error:
@@ -154,22 +175,23 @@ def _s3(options: Options, sources: list[Source]) -> list[Figure]:
         client.upload_file(str(source.path), bucket, f"{prefix}/plain/{source.path.name}")
 
     def get(source: Source) -> None:
-        key = f"{prefix}/plain/{source.path.name}"
-        target = source.path.with_suffix(".back")
-        client.download_file(bucket, key, str(target))
-        with target.open("rb") as file:
-            _check(iter(lambda: file.read(PIECE), b""), source)
+        back = source.path.with_suffix(".back")
+        client.download_file(bucket, f"{prefix}/plain/{source.path.name}", str(back))
+        with back.open("rb") as file:
+            check(iter(lambda: file.read(PIECE), b""), source)
+        back.unlink()
 
     settings = {"endpoint_url": endpoint} if endpoint else {}
-    plain = Plain("boto3", put, get)
-    with _removed(lambda source: client.delete_object(
-        Bucket=bucket, Key=f"{prefix}/plain/{source.path.name}"
-    ), sources):
-        url = f"s3://{bucket}/{prefix}/store"
-        return _compare(options, "s3", url, settings, 0.8, plain, sources)
+    try:
+        yield Target("s3", f"s3://{bucket}/{prefix}/store", settings, Plain("boto3", put, get))
+    finally:
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for each in page.get("Contents", ()):
+                client.delete_object(Bucket=bucket, Key=each["Key"])
 
 
-def _hdfs(options: Options, sources: list[Source]) -> list[Figure]:
+@contextmanager
+def _hdfs() -> Iterator[Target]:
     try:
         from hdfs import InsecureClient
     except ImportError as error:
@@ -184,18 +206,10 @@ def _hdfs(options: Options, sources: list[Source]) -> list[Figure]:
 
     def get(source: Source) -> None:
         with client.read(f"{root}/plain/{source.path.name}", chunk_size=PIECE) as pieces:
-            _check(pieces, source)
+            check(pieces, source)
 
     url = f"hdfs://{address.partition('://')[2]}{root}/store"
-    plain = Plain("hdfs client", put, get)
-    with _removed(lambda _: client.delete(root, recursive=True), sources[:1]):
-        return _compare(options, "hdfs", url, {"user": "root"}, 0.8, plain, sources)
-
-
-@contextmanager
-def _removed(remove: Callable[[Source], object], sources: list[Source]) -> Iterator[None]:
     try:
-        yield
+        yield Target("hdfs", url, {"user": "root"}, Plain("hdfs client", put, get))
     finally:
-        for each in sources:
-            remove(each)
+        client.delete(root, recursive=True)
