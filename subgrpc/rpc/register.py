@@ -153,7 +153,10 @@ def _streaming(
 
 async def _messages(context: Context, read: Callable[[bytes], Message]) -> AsyncIterator[Message]:
     while isinstance(message := await context.read(), bytes):
-        yield read(message)
+        request = read(message)
+        del message  # It can be large, and so can many streams' be.
+        yield request
+        del request
 
 
 async def _only_message(context: Context) -> bytes:

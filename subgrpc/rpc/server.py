@@ -66,6 +66,9 @@ SERVICES = tuple(each.full_name for each in (EXPERIMENTS, CLUSTERS, ARTIFACTS, M
 MAX_RESPONSE = 16 << 20
 """Greatest message that is sent. Lists end at 3 MiB, and one experiment has less than 1 MiB."""
 
+UPLOAD_WINDOW = 1 << 20
+"""Bytes that a stream may send before they are read."""
+
 QUIET_SECONDS = 0.02
 """So long nobody must have called before the listeners are closed."""
 QUIET_LOOKS = 10
@@ -275,6 +278,10 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_send_message_length", MAX_RESPONSE),
         ("grpc.max_concurrent_streams", limits.connection_streams),
+        # What an upload may have on its way to us. gRPC would let it grow with the speed of the
+        # line, to many MiB for each stream; this much is 20 MB/s for each at 50 ms.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", UPLOAD_WINDOW),
         ("grpc.enable_channelz", 1),
         # Streams may be silent for long: pings find callers that are gone, and callers may ping.
         ("grpc.keepalive_time_ms", 30_000),

@@ -6,8 +6,8 @@ it. `Intake` takes blobs in pieces, `Uploads` and `Downloads` are the use cases 
 
 from __future__ import annotations
 
-from subgrpc.services.blobs.intake import Intake
+from subgrpc.services.blobs.intake import Intake, Piece
 from subgrpc.services.blobs.spool import Spool
 from subgrpc.services.blobs.storage import Storage
 
-__all__ = ["Intake", "Spool", "Storage"]
+__all__ = ["Intake", "Piece", "Spool", "Storage"]

@@ -26,8 +26,16 @@ PROGRESS: Final = 4 << 20
 """How far a blob is is told whenever so many more bytes have arrived."""
 
 
-class _Given(NamedTuple):
-    """A piece, taken out of its message once: each look at its data would copy it."""
+class Piece(NamedTuple):
+    """A piece of a blob, taken out of its message once: each look at its data would copy it.
+
+    Attributes:
+        text: the blob's digest as it was written.
+        digest: the same as bytes; empty: it is none.
+        size: the blob's, in bytes.
+        offset: where the piece begins.
+        data: its bytes.
+    """
 
     text: str
     digest: bytes
@@ -36,7 +44,8 @@ class _Given(NamedTuple):
     data: bytes
 
     @classmethod
-    def of(cls, piece: BlobPiece) -> _Given:
+    def of(cls, piece: BlobPiece) -> Piece:
+        """Reads a message."""
         text = piece.digest
         digest = bytes.fromhex(text) if DIGEST.fullmatch(text) else b""
         return cls(text, digest, piece.size_bytes, piece.offset, piece.data)
@@ -80,7 +89,7 @@ class Intake:
         elif self._pack is not None and self._pack.size:
             self._start(self._pack, self._pack.seal())
 
-    async def take(self, pieces: Sequence[BlobPiece]) -> None:
+    async def take(self, pieces: Sequence[Piece]) -> None:
         """Takes pieces; waits while too much is on its way to the store.
 
         Raises:
@@ -88,12 +97,11 @@ class Intake:
             OutOfRange: BLOB_OFFSET.
             SubgrpcError: what the store raised, for these pieces or earlier ones.
         """
-        given = [_Given.of(each) for each in pieces]
-        raise_violations(_violations(given))
+        raise_violations(_violations(pieces))
         self.check()
-        await self._look_up({each.digest for each in given})
+        await self._look_up({each.digest for each in pieces})
         whole: list[_Whole] = []
-        for piece in given:
+        for piece in pieces:
             digest = piece.digest
             if digest in self._there or digest in self._under_way:
                 continue
@@ -138,7 +146,7 @@ class Intake:
         self._there.update(found)
         self._tell(*((each.digest, each.size, True) for each in found.values()))
 
-    async def _append(self, piece: _Given) -> None:
+    async def _append(self, piece: Piece) -> None:
         """Takes a piece of a blob that comes in several, or is too large to be packed."""
         digest = piece.digest
         part = self._parts.get(digest)
@@ -225,7 +233,7 @@ def _add(pack: Pack, whole: Sequence[_Whole]) -> None:
     pack.add(whole)
 
 
-def _violations(pieces: Sequence[_Given]) -> list[FieldViolation]:
+def _violations(pieces: Sequence[Piece]) -> list[FieldViolation]:
     found = []
     for index, (text, digest, size, offset, data) in enumerate(pieces):
         end = offset + len(data)

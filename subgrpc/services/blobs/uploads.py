@@ -12,7 +12,7 @@ from subgrpc.artifacts.blobs import DIGEST, MAX_BLOB, object_key
 from subgrpc.ending import PATIENT, end
 from subgrpc.errors import FailedPrecondition, FieldViolation, Unavailable, Unimplemented
 from subgrpc.metastore.blobs import Sealed
-from subgrpc.services.blobs.intake import Intake
+from subgrpc.services.blobs.intake import Intake, Piece
 from subgrpc.services.blobs.storage import Storage
 from subgrpc.services.experiment_changes import known_team
 from subgrpc.tokens import TokenCodec
@@ -162,8 +162,11 @@ async def _read(requests: AsyncIterator[api.UploadBlobsRequest], intake: Intake)
                 break
             if request.parent:
                 known_team(request.parent)
+            pieces = [Piece.of(each) for each in request.pieces]
+            del request  # It is as large as its pieces; the next one comes meanwhile.
             following = asyncio.ensure_future(anext(requests, None))
-            await intake.take(request.pieces)
+            await intake.take(pieces)
+            del pieces
         await intake.finish()
     finally:
         await end((following,))

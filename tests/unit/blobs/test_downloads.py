@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from subgrpc.errors import InvalidArgument, NotFound, OutOfRange, Unimplemented
 from subgrpc.metastore import BlobPlace
-from subgrpc.services.blobs import Intake, Storage
+from subgrpc.services.blobs import Intake, Piece, Storage
 from subgrpc.services.blobs.downloads import Downloads, _spans, _Wanted
 from subgrpc.v1 import artifact_service_pb2 as api
 
@@ -47,7 +47,7 @@ async def downloads(storage: Storage) -> Downloads:
     async with Intake(storage) as intake:
         for blob in BLOBS:
             for piece in pieces(blob):
-                await intake.take([piece])
+                await intake.take([Piece.of(piece)])
     return Downloads(storage, Files(storage, BLOBS))
 
 

@@ -17,7 +17,7 @@ from subgrpc.artifacts import StoreSettings
 from subgrpc.artifacts.filestore import FileStore
 from subgrpc.errors import FailedPrecondition, InvalidArgument, OutOfRange, ResourceExhausted
 from subgrpc.metastore import Metastore
-from subgrpc.services.blobs import Intake, Spool, Storage
+from subgrpc.services.blobs import Intake, Piece, Spool, Storage
 from subgrpc.services.blobs.storage import Span
 from subgrpc.v1.artifact_service_pb2 import BlobPiece
 
@@ -38,7 +38,7 @@ async def sent(storage: Storage, *batches: list[BlobPiece]) -> list[str]:
     intake = Intake(storage)
     async with intake:
         for batch in batches:
-            await intake.take(batch)
+            await intake.take([Piece.of(each) for each in batch])
     return [each.digest for each in intake.told() if each.complete]
 
 
@@ -47,7 +47,7 @@ async def broken(storage: Storage, *batches: list[BlobPiece]) -> None:
     with contextlib.suppress(ConnectionError):
         async with Intake(storage) as intake:
             for batch in batches:
-                await intake.take(batch)
+                await intake.take([Piece.of(each) for each in batch])
             raise ConnectionError
 
 
@@ -68,7 +68,7 @@ async def test_a_large_blob_is_an_object_of_its_own(
     intake = Intake(storage)
     async with intake:
         for piece in pieces(blob, 1_000_000):
-            await intake.take([piece])
+            await intake.take([Piece.of(piece)])
     told = [(each.committed_size, each.complete) for each in intake.told()]
     assert told == [(5_000_000, False), (9_000_000, False), (10_000_000, True)]
     assert await kept(storage, blob) == blob
@@ -151,8 +151,8 @@ async def test_two_uploads_of_one_blob_at_once(storage: Storage) -> None:
     parts = pieces(blob, 10_000)
     async with Intake(storage) as one, Intake(storage) as other:
         for part in parts:
-            await one.take([part])
-            await other.take([part])
+            await one.take([Piece.of(part)])
+            await other.take([Piece.of(part)])
     assert await kept(storage, blob) == blob
 
 
