@@ -99,6 +99,8 @@ class Intake:
         """
         raise_violations(_violations(pieces))
         self.check()
+        # One that is sent from its beginning though it was there may be there no more.
+        self._there -= {each.digest for each in pieces if not each.offset}
         await self._look_up({each.digest for each in pieces})
         whole: list[_Whole] = []
         for piece in pieces:

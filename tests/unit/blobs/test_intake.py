@@ -17,6 +17,7 @@ from subgrpc.artifacts import StoreSettings
 from subgrpc.artifacts.filestore import FileStore
 from subgrpc.errors import FailedPrecondition, InvalidArgument, OutOfRange, ResourceExhausted
 from subgrpc.metastore import Metastore
+from subgrpc.metastore.blobs import condemn
 from subgrpc.services.blobs import Intake, Piece, Spool, Storage
 from subgrpc.services.blobs.storage import Span
 from subgrpc.v1.artifact_service_pb2 import BlobPiece
@@ -83,6 +84,21 @@ async def test_what_is_there_is_not_kept_twice(storage: Storage, artifact_store:
     again = await sent(storage, *map(pieces, blobs))
     assert sorted(again) == sorted(first)
     assert len(list(artifact_store.list("objects/"))) == 2
+
+
+async def test_what_went_meanwhile_can_be_sent_again(
+    storage: Storage, metastore: Metastore
+) -> None:
+    """Promise: in one upload, too, a blob that was given up since is taken and told again."""
+    blob = content(50_000)
+    intake = Intake(storage)
+    async with intake:
+        for _ in range(2):
+            await intake.take([Piece.of(each) for each in pieces(blob)])
+            await intake.finish()
+            assert [each.complete for each in intake.told()] == [True]
+            await metastore.write_ordered(lambda tx: condemn(tx, tx.now + 1))
+            assert await kept(storage, blob) is None
 
 
 async def test_a_broken_upload_goes_on_where_it_stopped(storage: Storage) -> None:
