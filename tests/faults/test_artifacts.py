@@ -64,9 +64,9 @@ def test_a_server_that_is_killed_again_and_again(own: Cli) -> None:
     pushing = own.start("artifact", "push", "source", "--name", "killed")
     kills = killing(own, pushing, [chance.uniform(0.2, 0.6) for _ in range(KILLS)])
     ended(pushing)
-    for _ in range(KILLS):
+    for pauses in [*([chance.uniform(0.3, 1.5)] for _ in range(KILLS)), []]:
         pulling = own.start("artifact", "pull", "killed", "back")
-        kills += killing(own, pulling, [chance.uniform(0.3, 0.9)])
+        kills += killing(own, pulling, pauses)
         told = pulling.communicate(timeout=120)
         if pulling.returncode == 0:
             break

@@ -20,12 +20,12 @@ from subgrpc.services.artifacts.changes import Wanted
 from subgrpc.services.artifacts.making import Making
 from subgrpc.services.artifacts.reading import Reading
 from subgrpc.services.blobs import Intake, Storage
+from subgrpc.services.blobs import Piece as BlobPiece
 from subgrpc.v1.artifact_service_pb2 import (
     ARTIFACT_STATE_READY,
     Artifact,
     ArtifactFile,
     ArtifactSource,
-    BlobPiece,
     Chunk,
 )
 
@@ -215,9 +215,7 @@ class _Taker:
         for start in range(0, len(piece.data), FRAME):
             data = piece.data[start : start + FRAME]
             size = len(piece.data)
-            self._pending.append(
-                BlobPiece(digest=piece.digest.hex(), size_bytes=size, offset=start, data=data)
-            )
+            self._pending.append(BlobPiece(piece.digest.hex(), piece.digest, size, start, data))
             self._pending_bytes += len(data)
             if self._pending_bytes >= _TOGETHER:
                 await self._flush()
