@@ -170,9 +170,12 @@ class ArtifactCalls(UnaryCalls):
         length: int = 0,
         patience: float = PATIENCE,
     ) -> Iterator[bytes]:
-        """Yields the bytes of a file, or of a range of it; it goes on over lost connections."""
+        """Yields the bytes of a file, or of a range of it; it goes on over lost connections.
+
+        A server that cannot be reached from the start is an error at once.
+        """
         state = Patience(patience)
-        end = offset + length if length else 0
+        begin, end = offset, offset + length if length else 0
         while True:
             request = v1.DownloadArtifactFileRequest(
                 name=name, path=path, offset=offset, length=end and end - offset
@@ -188,7 +191,7 @@ class ArtifactCalls(UnaryCalls):
                     yield frame.data
             except grpc.RpcError as error:
                 found = from_rpc(error, self.address)
-                if not is_connection_loss(error) or state.is_over():
+                if offset == begin or not is_connection_loss(error) or state.is_over():
                     raise found from error
                 if end and offset >= end:
                     return

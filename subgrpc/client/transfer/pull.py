@@ -86,9 +86,8 @@ class Pull:
         return Pulled(artifact, landing.target, len(files), moved)
 
     def _artifact(self) -> Artifact:
-        found = retrying(
-            lambda: self._calls.get_artifact(self._options.artifact), self._options.patience
-        )
+        # Without `retrying`: who has no server is told at once.
+        found = self._calls.get_artifact(self._options.artifact)
         if found.state != ArtifactState.ARTIFACT_STATE_READY:
             text = f"{found.name} is not complete yet: whoever pushes it has not finished"
             raise FailedPrecondition(text, reason="ARTIFACT_NOT_READY")

@@ -90,6 +90,8 @@ class Push:
             InterruptedError: it was stopped.
         """
         self._meter.phase("scanning")
+        # Who has no server, or may not push, is told at once.
+        self._calls.find_missing_blobs((), parent=self._options.parent)
         found = scan(self._options.sources, self._options.exclude)
         self._files = {each.path: each for each in found}
         self._meter.progress.total_files = len(found)
