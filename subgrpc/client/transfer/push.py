@@ -178,6 +178,7 @@ class Push:
     def _touch(self) -> None:
         """Asks about everything that is there: so it is kept; what is not any more is sent."""
         self._touched = time.monotonic()
+        self._uploader.renew()
         for digest in self._missing([each for each in self._known.values() if each.is_settled]):
             self._known[digest].is_settled = False
             self._send(self._known[digest])
@@ -222,6 +223,7 @@ class Push:
 
     def _send_again(self, entries: Sequence[ArtifactFile]) -> None:
         """Sends what the server lost of some files since it was sent."""
+        self._uploader.renew()
         found = {blob.digest: blob for each in entries for blob in self._blobs_of(each)}
         for digest in self._missing(found.values()):
             self._send(found[digest])

@@ -144,10 +144,9 @@ class Receiver:
         is_empty = True
         try:
             for response in call:
-                for piece in response.pieces:
-                    left[piece.range].take(piece.offset, piece.data)
-                count = sum(len(each.data) for each in response.pieces)
-                self._meter.add(done=count, moved=count)
+                pieces = response.pieces
+                done = sum(left[each.range].take(each.offset, each.data) for each in pieces)
+                self._meter.add(done=done, moved=sum(len(each.data) for each in pieces))
                 patience.progress()
                 is_empty = False
         finally:
@@ -188,5 +187,4 @@ class Receiver:
 
     def _get(self, store: Store, sink: Sink, request: v1.SignedRequest) -> None:
         for data in store.get(request, sink.received):
-            sink.take(sink.received, data)
-            self._meter.add(done=len(data), moved=len(data))
+            self._meter.add(done=sink.take(sink.received, data), moved=len(data))

@@ -43,8 +43,8 @@ class Sink:
         """Whether the whole blob is where it belongs."""
         return self.received == self.blob.size
 
-    def take(self, offset: int, data: bytes) -> None:
-        """Takes the next bytes.
+    def take(self, offset: int, data: bytes) -> int:
+        """Takes the next bytes; returns how many bytes of files are there that were not before.
 
         Raises:
             DataLoss: DOWNLOAD_DAMAGED: they are not what was asked for, again and again.
@@ -59,8 +59,11 @@ class Sink:
         else:
             write(self._open(), data, self._place()[1] + offset)
         self.received += len(data)
-        if self.received == self.blob.size:
-            self._end()
+        if self.received < self.blob.size:
+            return len(data)
+        self._end()
+        places = len(self.blob.places) if self.is_complete else 0
+        return places * self.blob.size - offset
 
     def pause(self) -> None:
         """Closes what is open: the rest will come later."""

@@ -74,6 +74,14 @@ class Uploader:
                 self._threads.append(thread)
                 thread.start()
 
+    def renew(self) -> None:
+        """Lets the streams end once they have nothing to do, and others begin.
+
+        A server takes it that what it has of a stream is there, and does not look again.
+        """
+        for sender in list(self._senders):
+            sender.renew()
+
     def abort(self) -> None:
         """Ends the calls that are under way; the queue has failed."""
         for sender in list(self._senders):
@@ -108,6 +116,12 @@ class _Sender:
         self._queue, self._meter = queue, meter
         self._mismatches = 0
         self._call: grpc.Call | None = None
+        self._outgoing: _Outgoing | None = None
+
+    def renew(self) -> None:
+        """Ends the stream that is under way, in good order."""
+        if (outgoing := self._outgoing) is not None:
+            outgoing.end()
 
     def cancel(self) -> None:
         """Ends the call that is under way."""
@@ -122,7 +136,7 @@ class _Sender:
         """
         left = first
         while left and not self._queue.is_over:
-            outgoing = _Outgoing(left, self._queue, window)
+            outgoing = self._outgoing = _Outgoing(left, self._queue, window)
             try:
                 self._stream(outgoing, patience)
                 left = outgoing.end()
@@ -221,6 +235,8 @@ class _Outgoing:
         """Yields what is to be sent; gRPC asks for it in a thread of its own."""
         try:
             yield from blobs.requests(parent, self._blobs())
+        except GeneratorExit:  # the call has ended
+            raise
         except BaseException as error:  # a file that cannot be read: nobody here to be told
             self._queue.fail(error)
 
