@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from subgrpc.artifacts.blobs import DIGEST, MAX_BLOB
 from subgrpc.errors import FieldViolation, InvalidArgument
@@ -15,6 +15,8 @@ from subgrpc.services.blobs.spool import Pack, Part, mismatch
 from subgrpc.services.blobs.storage import Storage
 from subgrpc.v1.artifact_service_pb2 import BlobPiece, BlobUpload
 from subgrpc.validation import raise_violations
+
+T = TypeVar("T")
 
 IN_FLIGHT: Final = 4
 """Objects of one upload that are put at the same time; more blobs have to wait."""
@@ -74,6 +76,7 @@ class Intake:
         self._under_way: set[bytes] = set()
         self._there: set[bytes] = set()
         self._puts: set[asyncio.Task[None]] = set()
+        self._writing: asyncio.Future[Any] | None = None
 
     async def __aenter__(self) -> Intake:
         return self
@@ -81,6 +84,10 @@ class Intake:
     async def __aexit__(
         self, kind: type[BaseException] | None, _: object, __: TracebackType | None
     ) -> None:
+        if self._writing is not None:
+            # Whoever was cancelled while a thread writes a file must not close it, since its
+            # number may be another file's in the next moment, nor take it for whole.
+            await asyncio.wait([self._writing])
         for part in self._parts.values():
             part.pause()
             self._storage.spool.release(part)
@@ -130,7 +137,7 @@ class Intake:
         """Sends the pack that is being filled to the store."""
         pack, self._pack = self._pack, None
         if pack is not None:
-            sha256 = await self._storage.disk(pack.seal)
+            sha256 = await self._disk(pack.seal)
             await self._put(pack, sha256)
 
     def told(self) -> list[BlobUpload]:
@@ -138,6 +145,11 @@ class Intake:
         outcomes, self._outcomes = self._outcomes, []
         self.news.clear()
         return outcomes
+
+    async def _disk(self, function: Callable[..., T], *arguments: object) -> T:
+        """As `Storage.disk`, for what is waited for though the caller is cancelled."""
+        self._writing = asyncio.ensure_future(self._storage.disk(function, *arguments))
+        return await asyncio.shield(self._writing)
 
     async def _look_up(self, digests: set[bytes]) -> None:
         """Blobs that are there already are not taken again."""
@@ -158,7 +170,7 @@ class Intake:
             text = f"blob {piece.text} has {part.size} bytes in one piece, and now {piece.size}"
             raise InvalidArgument(text, reason="DIGEST_MISMATCH")
         before = part.received
-        done = await self._storage.disk(part.write, piece.offset, piece.data)
+        done = await self._disk(part.write, piece.offset, piece.data)
         if not done:
             if part.received // PROGRESS > before // PROGRESS:
                 self._tell((digest, part.received, False))
@@ -169,8 +181,8 @@ class Intake:
         if part.size >= self._storage.store.pack_below:
             await self._put(part, digest)
         else:
-            content = await self._storage.disk(part.path.read_bytes)
-            await self._storage.disk(part.discard)
+            content = await self._disk(part.path.read_bytes)
+            await self._disk(part.discard)
             self._storage.spool.release(part)
             await self._pack_up([_Whole(digest, content)])
 
@@ -179,7 +191,7 @@ class Intake:
             return
         if self._pack is None:
             self._pack = self._storage.spool.pack()
-        await self._storage.disk(_add, self._pack, whole)
+        await self._disk(_add, self._pack, whole)
         if self._pack.size >= self._storage.store.pack_size:
             await self.flush()
 

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from subgrpc.errors import FailedPrecondition, InvalidArgument, OutOfRange, Reso
 from subgrpc.metastore import Metastore
 from subgrpc.metastore.blobs import condemn
 from subgrpc.services.blobs import Intake, Piece, Spool, Storage
-from subgrpc.services.blobs.storage import Span
+from subgrpc.services.blobs.spool import Pack
+from subgrpc.services.blobs.storage import DISK_THREADS, Span
 from subgrpc.v1.artifact_service_pb2 import BlobPiece
 
 from .conftest import SmallPacks, content, digest, pieces
@@ -264,3 +266,37 @@ async def test_another_store_is_not_used(
     assert refused.value.reason == "STORE_FOREIGN"
     assert list(store.list()) == []
     await foreign.close()
+
+
+class Watched(Spool):
+    """Tells when a pack is about to be written."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.packing = asyncio.Event()
+
+    def pack(self) -> Pack:
+        self.packing.set()
+        return super().pack()
+
+
+async def test_what_is_being_written_when_an_upload_is_cancelled_is_written_first(
+    metastore: Metastore, artifact_store: FileStore, tmp_path: Path
+) -> None:
+    """Promise: no file is closed, or taken for whole, under the thread that writes it."""
+    spool, held, data = Watched(tmp_path / "watched"), threading.Event(), content(1_000)
+    storage = Storage(metastore, artifact_store, spool)
+    busy = [asyncio.ensure_future(storage.disk(held.wait)) for _ in range(DISK_THREADS)]
+    upload = asyncio.create_task(sent(storage, pieces(data)))
+    try:
+        await spool.packing.wait()
+        upload.cancel()
+        await asyncio.wait([upload], timeout=0.1)
+        assert not upload.done()
+    finally:
+        held.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    await asyncio.gather(*busy)
+    await storage.close()
+    assert list(await metastore.blobs([bytes.fromhex(digest(data))]))
