@@ -89,7 +89,7 @@ class Collector:
         progress, before = Progress(), self._before(grace)
         while await self._abandon(progress):
             yield progress
-        while count := await self._store.write_ordered(lambda tx: blobs.condemn(tx, before)):
+        while count := await self._condemn(before):
             progress.condemned_count += count
             yield progress
         # Seen anew: with no grace at all, what was condemned just now goes at once.
@@ -143,6 +143,10 @@ class Collector:
         count = await self._store.write_ordered(remove)
         progress.abandoned_count += count
         return count
+
+    async def _condemn(self, before: int) -> int:
+        """Condemns some of what nobody needs; returns how many."""
+        return await self._store.write_ordered(lambda tx: blobs.condemn(tx, before))
 
     async def _remove(self, objects: Sequence[Condemned], progress: Progress) -> None:
         """Removes objects from the store, and then what the metastore knows of them."""

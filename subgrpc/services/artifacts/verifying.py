@@ -71,7 +71,7 @@ class Verifying:
         async for batch in self._store.artifacts.batches(uid):
             for files in _cut(batch):
                 digests = {bytes.fromhex(each.digest) for file in files for each in file.chunks}
-                yield files, await self._store.blobs(digests)
+                yield files, await self._store.blobs_of(uid, digests)
 
 
 def _cut(batch: FileBatch) -> list[list[ArtifactFile]]:
