@@ -65,6 +65,8 @@ class ServerConfig:
         artifacts: the URL of the artifact store, the same for all servers of a control plane;
             empty: a folder in the data folder.
         artifact_options: the store's own options.
+        log_cache: bytes of logs that stay on this server's disk though the artifact store has them.
+        log_retention: how long after its end an attempt's log is kept; None: for ever.
         peer_ca: PEM file with the authorities of other servers' certificates; None: gRPC's own.
         clusters: the clusters by name.
         default_cluster: where experiments run that name none; empty: the only one, or `local`.
@@ -89,6 +91,8 @@ class ServerConfig:
     peer_ca: Path | None = None
     artifacts: str = ""
     artifact_options: Mapping[str, str] = field(default_factory=dict)
+    log_cache: int = 10 << 30
+    log_retention: timedelta | None = None
     clusters: Mapping[str, ClusterSettings] = field(default_factory=_local)
     default_cluster: str = ""
     change_retention: timedelta = timedelta(hours=24)

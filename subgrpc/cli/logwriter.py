@@ -77,6 +77,10 @@ class LogWriter:
         self._attempt = attempt
 
     def _tell_gap(self, gap: LogGap) -> None:
+        if not gap.task:
+            note = f"the output of attempt {gap.attempt} is gone: {output.clean(gap.message)}"
+            output.note(note)
+            return
         length = f"{gap.length} bytes" if gap.length else "an unknown number of bytes"
         stream = "stderr" if gap.stream == self._stderr else "stdout"
         output.note(f"{length} of {gap.task}'s {stream} are lost: {output.clean(gap.message)}")

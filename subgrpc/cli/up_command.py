@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from subgrpc.cli import defaults, detached, exitcodes, output, serverfile
 from subgrpc.cli.datafolder import data_dir_option
 from subgrpc.cli.examples import examples
 from subgrpc.cli.options import database_option, output_option
+from subgrpc.cli.sizes import SIZE
+from subgrpc.cli.times import SPAN
 from subgrpc.errors import SubgrpcError
 
 if TYPE_CHECKING:
@@ -90,6 +93,21 @@ _FILE = click.Path(path_type=Path, dir_okay=False, resolve_path=True)
     help="Option of that store, such as endpoint_url=https://minio.example; repeatable.",
 )
 @click.option(
+    "--log-cache",
+    type=SIZE,
+    default="10Gi",
+    show_default=True,
+    metavar="SIZE",
+    help="How much of the logs that the artifact store has stays on this server's disk, too.",
+)
+@click.option(
+    "--log-retention",
+    type=SPAN,
+    metavar="SPAN",
+    help="Remove logs so long after the end of their attempt, such as 30d or 12h.  "
+    "[default: with the experiment]",
+)
+@click.option(
     "--docs-url",
     metavar="URL",
     help="Where you have published the site of `make docs`: errors then link to their entry.",
@@ -158,6 +176,7 @@ def _config(
 ) -> ServerConfig:
     from subgrpc.config import ClusterSettings, ServerConfig
 
+    kept = given["log_retention"]
     return ServerConfig(
         data_dir=given["data_dir"],
         database=database,
@@ -170,6 +189,8 @@ def _config(
         peer_ca=given["peer_ca"],
         artifacts=given["artifacts"] or "",
         artifact_options=stored,
+        log_cache=given["log_cache"],
+        log_retention=None if kept is None else timedelta(seconds=kept),
         lease_length=given["lease_length"],
         docs_url=given["docs_url"] or "",
         clusters={"local": ClusterSettings(driver="local", options=local)},

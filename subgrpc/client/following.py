@@ -221,6 +221,9 @@ def _tell_back() -> None:
 
 
 def _tell_gap(gap: LogGap) -> None:
+    if not gap.task:
+        _log.warning("the output of attempt %s is gone: %s", gap.attempt, gap.message)
+        return
     length = f"{gap.length} bytes" if gap.length else "an unknown number of bytes"
     stream = LogStream.Name(gap.stream).removeprefix("LOG_STREAM_").lower()
     _log.warning("%s of %s's %s are lost: %s", length, gap.task, stream, gap.message)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from subgrpc.journal.frames import DATA, FLUSH, GAP, Run
+from subgrpc.journal.manifest import File, Manifest, survey
 from subgrpc.journal.reader import STRIDE, Batch, JournalReader, Start
+from subgrpc.journal.state import Absent
 from subgrpc.journal.store import JournalStore
 from subgrpc.journal.writer import JournalWriter
 
@@ -12,10 +14,14 @@ __all__ = [
     "FLUSH",
     "GAP",
     "STRIDE",
+    "Absent",
     "Batch",
+    "File",
     "JournalReader",
     "JournalStore",
     "JournalWriter",
+    "Manifest",
     "Run",
     "Start",
+    "survey",
 ]

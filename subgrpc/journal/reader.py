@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from subgrpc.errors import DataLoss, NotFound
+from subgrpc.errors import DataLoss
 from subgrpc.journal.frames import DATA, GAP, MAX_FRAME, Run, join, parse
 from subgrpc.journal.segments import (
     BLOCK_BITS,
@@ -52,7 +52,8 @@ class Start(NamedTuple):
 class JournalReader:
     """Reads one journal, which may not be there yet.
 
-    The methods block for as long as the disk does.
+    The methods block for as long as the disk does. Each may raise `Absent`, if what it needs was
+    evicted or not yet fetched: to be called again once it is there.
     """
 
     def __init__(self, state: JournalState) -> None:
@@ -74,6 +75,11 @@ class JournalReader:
     def shared(self) -> bool:
         """Whether several listen to the journal: what is read for one is read for others too."""
         return self._state.bell.listeners > 1
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """As `JournalStore.listen`."""
+        token = self._state.bell.listen(callback)
+        return lambda: self._state.bell.forget(token)
 
     def at_end(self, position: int) -> bool:
         """Whether nothing stands behind a position now.
@@ -241,8 +247,8 @@ class JournalReader:
             # Without a Path in between, which takes longer than the call itself.
             file = os.open(f"{state.folder}/{segment_name(number)}", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            state.refresh()
-            raise NotFound("the logs were deleted", reason="LOGS_DELETED") from error
+            raise state.gone(number) from error
+        state.read_from(number)
         try:
             if not wait and not _is_in_memory(file, size, offset):
                 raise BlockingIOError(errno.EAGAIN, "the disk would have to be waited for")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from subgrpc.errors import NotFound, OutOfRange
 from subgrpc.journal.bell import Bell
+from subgrpc.journal.manifest import File, Manifest
 from subgrpc.journal.segments import (
     MAGIC,
     SegmentIndex,
+    index_path,
     load_index,
     position_of,
     read_sealed,
+    segment_name,
     segment_numbers,
     segment_path,
     split_position,
@@ -20,6 +24,18 @@ from subgrpc.journal.segments import (
 )
 
 _INDEXES: Final = 8
+
+
+class Absent(Exception):
+    """A journal, or a file of one, that is not on this disk: the artifact store has it.
+
+    Attributes:
+        file: what is missing; None: all of the journal.
+    """
+
+    def __init__(self, file: File | None = None) -> None:
+        super().__init__(str(file.path) if file else "the journal was evicted")
+        self.file = file
 
 
 class JournalState:
@@ -33,6 +49,7 @@ class JournalState:
         sealed: whether it is complete.
         attended: whether this process has a writer of it, so that `end` needs no look at the disk.
         deleted: whether it was deleted.
+        evicted: whether it was removed from this disk, since the artifact store has it.
         written: the positions between which this process wrote everything itself.
         indexes: of segments: the live one's is the writer's own.
     """
@@ -45,6 +62,7 @@ class JournalState:
         self.sealed = False
         self.attended = False
         self.deleted = False
+        self.evicted = False
         self.written = (0, 0)
         self.indexes: dict[int, SegmentIndex] = {}
         self._checked = 0
@@ -55,10 +73,13 @@ class JournalState:
 
         Raises:
             NotFound: the journal was deleted.
+            Absent: it was evicted.
             DataLoss: the mark of its end is damaged.
         """
         if self.deleted:
-            raise NotFound("the logs were deleted", reason="LOGS_DELETED")
+            raise deleted()
+        if self.evicted:
+            raise Absent
         if self.attended or self.sealed:
             return
         end = read_sealed(self.folder)
@@ -68,6 +89,14 @@ class JournalState:
         self.numbers = numbers
         self.sealed = end is not None
         self.end = self._whole_end() if end is None else end
+
+    def gone(self, number: int) -> Exception:
+        """A segment's file is not there: why."""
+        try:
+            self.refresh()
+        except Absent as error:
+            return error
+        return deleted()
 
     def size(self, number: int) -> int:
         """Returns how many bytes of a segment may be read."""
@@ -128,6 +157,9 @@ class JournalState:
         others = [each for each in kept if each not in live][-_INDEXES:]
         self.indexes = dict([*others, *live, (number, index)])
 
+    def read_from(self, number: int) -> None:
+        """A segment is read: nothing has to be noted of one that stays."""
+
     def _whole_end(self) -> int:
         """Returns the position behind the last whole frame on the disk."""
         if not self.numbers:
@@ -144,6 +176,57 @@ class JournalState:
             return segment_path(self.folder, number).stat().st_size
         except FileNotFoundError:
             return 0
+
+
+class FetchedState(JournalState):
+    """A complete journal of which this disk has the files that were fetched from the store.
+
+    Attributes:
+        used: called with the path of each segment that is read.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, used: Callable[[Path], None]) -> None:
+        self.used = used
+        self._files = {file.path.name: file for file in manifest.files(folder)}
+        super().__init__(folder)
+        self.numbers = [each.number for each in manifest.segments]
+        self.sealed, self.end = True, manifest.end
+
+    def refresh(self) -> None:
+        """There is nothing to look for: it never changes.
+
+        Raises:
+            NotFound: the journal was deleted.
+        """
+        if self.deleted:
+            raise deleted()
+
+    def gone(self, number: int) -> Exception:
+        """The file can be fetched."""
+        return deleted() if self.deleted else Absent(self._files[segment_name(number)])
+
+    def index(self, number: int) -> SegmentIndex:
+        """Returns the index of a segment.
+
+        Raises:
+            Absent: it is to be fetched first.
+        """
+        found = super().index(number)
+        if found is None:
+            raise Absent(self._files[index_path(self.folder, number).name])
+        return found
+
+    def read_from(self, number: int) -> None:
+        """Notes that a segment is in use."""
+        self.used(self._files[segment_name(number)].path)
+
+    def _size_on_disk(self, number: int) -> int:
+        return self._files[segment_name(number)].size
+
+
+def deleted() -> NotFound:
+    """What readers of a journal are told that is not there any more."""
+    return NotFound("the logs were deleted", reason="LOGS_DELETED")
 
 
 def _lost() -> OutOfRange:

@@ -16,12 +16,15 @@ from typing import Final
 
 from subgrpc import faults
 from subgrpc.errors import FailedPrecondition, Unavailable
+from subgrpc.journal.manifest import Manifest
 from subgrpc.journal.reader import JournalReader
-from subgrpc.journal.state import JournalState
+from subgrpc.journal.state import FetchedState, JournalState
 from subgrpc.journal.writer import JournalWriter
 
 _UID: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DELETED: Final = ".deleted-"
+_FETCHED: Final = ".fetched"
+"""The folder of journals of which the artifact store has the originals."""
 
 
 class JournalStore:
@@ -32,6 +35,9 @@ class JournalStore:
         self._root = root
         self._lock = threading.Lock()
         self._states: weakref.WeakValueDictionary[tuple[str, int], JournalState] = (
+            weakref.WeakValueDictionary()
+        )
+        self._fetched: weakref.WeakValueDictionary[tuple[str, int], FetchedState] = (
             weakref.WeakValueDictionary()
         )
         # What this process wrote last is likely to be read next: what it knows of it is kept.
@@ -62,6 +68,58 @@ class JournalStore:
     def reader(self, uid: str, attempt: int) -> JournalReader:
         """Returns a reader of the journal of an attempt, whether it is there yet or not."""
         return JournalReader(self._state(uid, attempt))
+
+    def fetched(
+        self, uid: str, attempt: int, manifest: Manifest, used: Callable[[Path], None]
+    ) -> JournalReader:
+        """Returns a reader of a journal that the artifact store has.
+
+        What it needs and this disk does not have is `Absent`, and has to be put where that says.
+
+        Args:
+            uid: of the experiment.
+            attempt: of it.
+            manifest: what the journal consists of, with digests.
+            used: called with the path of each segment that is read, from any thread.
+        """
+        with self._lock:
+            state = self._fetched.get((uid, attempt))
+            if state is None:
+                folder = self._fetched_folder(uid) / str(int(attempt))
+                state = self._fetched[uid, attempt] = FetchedState(folder, manifest, used)
+            return JournalReader(state)
+
+    def folder(self, uid: str, attempt: int) -> Path:
+        """Where the journal of an attempt stands, if it does."""
+        return self._folder(uid, attempt)
+
+    def forget_fetched(self) -> None:
+        """Removes all that was fetched; for a start. Blocks."""
+        self._remove(self._root / _FETCHED, f"{_DELETED}fetched", [])
+
+    def evict(self, uid: str, attempt: int, *, force: bool = False) -> bool:
+        """Removes a complete journal from this disk, which the artifact store has. Blocks.
+
+        Readers are told (`Absent`). Unless `force`, one to which somebody listens is left alone.
+
+        Returns:
+            Whether it is gone.
+
+        Raises:
+            Unavailable: the disk refuses it.
+        """
+        folder, name = self._folder(uid, attempt), f"{_DELETED}{uid}-{int(attempt)}"
+        with self._lock:
+            state = self._states.get((uid, attempt))
+            if state is not None:
+                if state.attended or (state.bell.listeners and not force):
+                    return False
+                state.evicted = True
+                del self._states[uid, attempt]
+            # Whoever asks for a reader now finds the folder as it is from now on.
+            self._doom(folder, name)
+        self._remove(folder, name, [] if state is None else [state])
+        return True
 
     def exists(self, uid: str, attempt: int) -> bool:
         """Whether anything was ever written or sealed there."""
@@ -106,7 +164,10 @@ class JournalStore:
             Unavailable: the disk refuses it.
         """
         with self._lock:
-            states = [state for (of, _), state in list(self._states.items()) if of == uid]
+            known = [*self._states.items(), *self._fetched.items()]
+        states = [state for (of, _), state in known if of == uid]
+        _mark_deleted(states)
+        self._remove(self._fetched_folder(uid), f"{_DELETED}{uid}-fetched", [])
         self._remove(self._check(uid), f"{_DELETED}{uid}", states)
 
     def delete_attempt(self, uid: str, attempt: int) -> None:
@@ -114,28 +175,31 @@ class JournalStore:
         with self._lock:
             state = self._states.pop((uid, attempt), None)
         states = [] if state is None else [state]
+        _mark_deleted(states)
         self._remove(self._folder(uid, attempt), f"{_DELETED}{uid}-{int(attempt)}", states)
 
     def _remove(self, folder: Path, name: str, states: Sequence[JournalState]) -> None:
-        for state in states:
-            state.deleted = True
-        doomed = self._root / name
+        """Removes a folder; the readers of these journals are woken."""
         try:
-            # Renamed first: after a crash it is either all there or being removed.
+            self._doom(folder, name)
+            shutil.rmtree(self._root / name, ignore_errors=True)
+        finally:
+            for state in states:
+                state.bell.ring()
+
+    def _doom(self, folder: Path, name: str) -> None:
+        """Renames a folder first: after a crash it is either all there or being removed."""
+        try:
             if folder.exists():
-                shutil.rmtree(doomed, ignore_errors=True)
-                os.replace(folder, doomed)
+                shutil.rmtree(self._root / name, ignore_errors=True)
+                os.replace(folder, self._root / name)
                 faults.point("journal.doomed")
-            shutil.rmtree(doomed, ignore_errors=True)
         except OSError as error:
             raise Unavailable(
                 f"the logs in {folder} cannot be removed: {error.strerror}",
                 reason="LOG_STORE_UNAVAILABLE",
                 retry_after=1.0,
             ) from error
-        finally:
-            for state in states:
-                state.bell.ring()
 
     def _state(self, uid: str, attempt: int) -> JournalState:
         with self._lock:
@@ -147,7 +211,15 @@ class JournalStore:
     def _folder(self, uid: str, attempt: int) -> Path:
         return self._check(uid) / str(int(attempt))
 
+    def _fetched_folder(self, uid: str) -> Path:
+        return self._root / _FETCHED / self._check(uid).name
+
     def _check(self, uid: str) -> Path:
         if not _UID.fullmatch(uid):
             raise ValueError(f"{uid!r} is not a uid")
         return self._root / uid
+
+
+def _mark_deleted(states: Sequence[JournalState]) -> None:
+    for state in states:
+        state.deleted = True

@@ -79,6 +79,8 @@ class EngineTransaction(ABC):
             _stored(row),
             lambda: AlreadyExists(text, reason="ATTEMPT_EXISTS"),
         )
+        if row.logs_complete:
+            self._wait_for_store(row)
 
     def save_attempt(self, row: AttemptRow) -> None:
         """Stores what has become of an attempt; nothing is written if it is the same.
@@ -95,6 +97,14 @@ class EngineTransaction(ABC):
             raise NotFound(text, reason="ATTEMPT_NOT_FOUND")
         if tuple(rows[0]) != wanted:
             self.run(self.statements.update_attempt, (*fields, uid, number))
+            if row.logs_complete and not attempt_row(rows[0]).logs_complete:
+                self._wait_for_store(row)
+
+    def _wait_for_store(self, row: AttemptRow) -> None:
+        """Its output is complete: it is to be put into the artifact store: see `logs`."""
+        end = row.create_time if row.end_time is None else row.end_time
+        log = (row.experiment_uid, row.number, 0, row.journal_server, row.journal, 1, end, 0)
+        self.run(self.statements.logs.insert, (*log, b"", b""))
 
     def task_statuses(self, uid: str, attempt: int) -> list[TaskStatus]:
         """Returns the tasks of an attempt as they were stored, by role and index."""

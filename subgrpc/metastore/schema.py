@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from subgrpc import names
 from subgrpc.errors import FailedPrecondition
 
-VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 """Every version, oldest first, as in migrations/versions: a test compares them."""
 CURRENT: Final = VERSIONS[-1]
 TEXT: Final = String().with_variant(String(collation="C"), "postgresql")

@@ -28,6 +28,7 @@ from sqlalchemy.engine import Dialect
 from subgrpc.metastore.artifact_statements import ArtifactStatements
 from subgrpc.metastore.blob_statements import BlobStatements
 from subgrpc.metastore.compiling import compiled
+from subgrpc.metastore.log_statements import LogStatements
 from subgrpc.metastore.model_statements import ModelStatements
 from subgrpc.metastore.tables import table
 
@@ -53,6 +54,7 @@ class Statements:
         self._engine()
         self.blobs = BlobStatements(dialect)
         self.artifacts = ArtifactStatements(dialect)
+        self.logs = LogStatements(dialect)
         self.models = ModelStatements(dialect)
 
     def _sql(self, statement: Any, *parameters: str) -> str:

@@ -27,6 +27,7 @@ from subgrpc.metastore.following import Following
 from subgrpc.metastore.kinds import EXPERIMENTS, Kind
 from subgrpc.metastore.listing import Listing
 from subgrpc.metastore.lock import DirectoryLock
+from subgrpc.metastore.logs import LogReads
 from subgrpc.metastore.model_reads import ModelReads
 from subgrpc.metastore.pruning import prune_changes, prune_requests
 from subgrpc.metastore.queries import Queries
@@ -69,8 +70,7 @@ class Metastore:
         server_id: who this data folder's server is, among them.
         identity: who this control plane is.
         feed: the newest changes, and how to wait for the next.
-        artifacts: what is read of artifacts.
-        models: what is read of the model registry.
+        artifacts, models, logs: what is read of artifacts, of the model registry, of logs.
         clock: the time in µs since the epoch, for all that is stored and compared with it.
     """
 
@@ -104,6 +104,7 @@ class Metastore:
         self._listing = Listing(opened.reader, statements, self._queries)
         self.artifacts = ArtifactReads(opened.reader, statements, self._listing)
         self.models = ModelReads(opened.reader, statements, self._listing)
+        self.logs = LogReads(opened.reader, statements)
         self._retention = change_retention // timedelta(microseconds=1)
         self._change_limit = change_limit
         self._following = (
@@ -396,5 +397,4 @@ async def _identity(reader: ReadDatabase, statements: Statements) -> tuple[Ident
     row = await reader.one(statements.identity)
     if row is None:
         raise DataLoss("the metastore has no identity", reason="METASTORE_DAMAGED")
-    control_plane_id, history_id, token_key, revision = row
-    return Identity(control_plane_id, history_id, token_key), revision
+    return Identity(*row[:3]), row[3]

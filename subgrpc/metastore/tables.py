@@ -147,6 +147,38 @@ class TaskRow(Base, table=True):
     body: bytes
 
 
+class LogRow(Base, table=True):
+    """The output of an attempt, once it is complete: see `subgrpc.metastore.logs`."""
+
+    __tablename__ = "log"
+    __table_args__ = (
+        *(
+            Index(
+                name,
+                *columns,
+                sqlite_where=text(condition),
+                postgresql_where=text(condition),
+            )
+            for name, columns, condition in (
+                ("ix_log_pending", ("server", "end_time"), "state = 0"),
+                ("ix_log_kept", ("end_time",), "state < 2"),
+                ("ix_log_local", ("server", "end_time", "size"), "local = 1"),
+            )
+        ),
+    )
+
+    experiment_uid: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    state: int
+    server: str
+    journal: int
+    local: int
+    end_time: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
+    digests: bytes
+    body: bytes
+
+
 class ChangeRow(Base, table=True):
     """A change: see `subgrpc.metastore.records.Change`."""
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from subgrpc.errors import AlreadyExists, NotFound
 from subgrpc.filters import micros
+from subgrpc.metastore import logs
 from subgrpc.metastore.database import Row, WriteDatabase
 from subgrpc.metastore.engine_transaction import EngineTransaction
 from subgrpc.metastore.kinds import EXPERIMENTS
@@ -155,6 +156,7 @@ class Transaction(EngineTransaction):
         if stored is None:
             return
         self.require_revision()
+        logs.forget(self, uid)
         statements = self.statements
         for sql in (
             *(statements.delete_labels, statements.delete_events, statements.delete_tasks),

@@ -43,6 +43,7 @@ from subgrpc.services.artifacts.outputs import OutputArtifacts
 from subgrpc.services.clusters import ClusterCatalog
 from subgrpc.services.experiments import Experiments
 from subgrpc.services.history import History
+from subgrpc.services.log_store import LogStore
 from subgrpc.services.logs import Logs
 from subgrpc.services.model_aliases import ModelAliases
 from subgrpc.services.model_versions import ModelVersions
@@ -177,6 +178,14 @@ class Server:
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)
         collector = Collector(store, storage)
         artifacts = artifact_use_cases(storage, store, tokens, gate.draining, collector)
+        log_store = LogStore(
+            storage,
+            store,
+            journals,
+            cache_size=config.log_cache,
+            retention=config.log_retention,
+        )
+        self._stack.push_async_callback(log_store.stop)
         peers = None
         if store.shared:
             gate.hops = Hops(tokens, store.server_id)
@@ -189,7 +198,7 @@ class Server:
             Experiments(store, tokens, clusters, secrets),
             History(store, tokens),
             watches,
-            Logs(store, journals, tokens, config.heartbeat, peers),
+            Logs(store, journals, tokens, config.heartbeat, peers, log_store.cache),
             gate.draining,
         )
         register(server, EXPERIMENTS, experiments, gate)
@@ -202,6 +211,7 @@ class Server:
         add_diagnostics(server, SERVICES, gate)
         self._stack.push_async_callback(engine.stop)
         await engine.start()
+        await log_store.start()
         await server.start()
         storage.spawn(storage.ready())  # Its log says what is wrong before anybody needs it.
         self._stack.push_async_callback(end, (asyncio.create_task(collector.run()),), PATIENT)

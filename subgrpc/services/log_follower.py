@@ -9,34 +9,33 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from subgrpc.errors import NotFound, OutOfRange, SubgrpcError, Unavailable
-from subgrpc.journal import JournalReader, JournalStore
+from subgrpc.errors import NotFound, SubgrpcError, Unavailable
+from subgrpc.journal import Absent, File, JournalReader, JournalStore, Manifest
 from subgrpc.metastore import Metastore
+from subgrpc.metastore.logs import Log
 from subgrpc.services.alarm import Alarm
 from subgrpc.services.log_batches import Frames, LogBatches
+from subgrpc.services.log_experiment import FollowedExperiment
 from subgrpc.services.log_frames import Cursor, FrameBuilder
-from subgrpc.services.log_places import LOOKED_AT, Peers, Place, Places, not_kept
-from subgrpc.services.log_reached import TOO_MANY
-from subgrpc.services.log_relay import Relay
-from subgrpc.services.log_target import Target
-from subgrpc.v1.experiment_service_pb2 import (
-    BookmarkType,
-    Experiment,
-    ExperimentState,
-    StreamLogsRequest,
+from subgrpc.services.log_places import (
+    LOOKED_AT,
+    Found,
+    Origin,
+    Peers,
+    Place,
+    Places,
+    not_kept,
+    rebased,
 )
+from subgrpc.services.log_relay import Relay
+from subgrpc.services.log_store import LogCache
+from subgrpc.services.log_target import Target
+from subgrpc.v1.experiment_service_pb2 import BookmarkType, ExperimentState, StreamLogsRequest
 
 HEARTBEAT: Final = 15.0
 """Seconds of silence after which a follower gets a bookmark."""
-
-_OVER: Final = frozenset(
-    (
-        ExperimentState.EXPERIMENT_STATE_SUCCEEDED,
-        ExperimentState.EXPERIMENT_STATE_FAILED,
-        ExperimentState.EXPERIMENT_STATE_CANCELLED,
-        ExperimentState.EXPERIMENT_STATE_DELETING,
-    )
-)
+BEHIND_ALL: Final = 1 << 63
+"""A position behind everything that was ever in a journal of which nothing is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,7 @@ class Sources:
     """What logs are read from.
 
     Attributes:
+        cache: what of logs is in the artifact store; None: nothing.
         peers: None: only this server can keep output.
         heartbeat: seconds of silence after which a follower gets a bookmark.
     """
@@ -52,6 +52,7 @@ class Sources:
     journals: JournalStore
     batches: LogBatches
     places: Places
+    cache: LogCache | None
     peers: Peers | None
     heartbeat: float
 
@@ -74,12 +75,12 @@ class Follower:
         self._follow = request.follow
         self._draining = draining
         self._alarm = Alarm(draining)
+        self._experiment = FollowedExperiment(sources.metastore, target, self._alarm)
         self._cursor = Cursor()
         self._tail: int | None = None
         self._complete = True
         self._moved = False
         self._due = self._now() + sources.heartbeat
-        self._revision = -1
         self._ahead: Frames | None = None
 
     def start(self, cursor: Cursor) -> None:
@@ -104,12 +105,13 @@ class Follower:
                 if self._draining.is_set():
                     break
             self._alarm.clear()
-            self._listen_to_changes()
-            experiment = await self._experiment()
-            following = self._next_attempt(experiment)
+            self._experiment.listen()
+            experiment = await self._experiment.get()
+            attempt = self._cursor.attempt
+            following = self._experiment.next_attempt(attempt, experiment, follow=self._follow)
             if following:
                 self._cursor = Cursor(following)
-            elif self._is_over(experiment):
+            elif self._experiment.is_over(attempt, experiment, complete=self._complete):
                 yield self._builder.end(experiment.state, self._cursor)
                 return
             elif not self._follow:
@@ -125,12 +127,11 @@ class Follower:
             Unavailable: LOGS_UNAVAILABLE, it stands elsewhere by now.
         """
         uid, attempt = self._target.uid, self._cursor.attempt
-        journals, own = self._from.journals, self._from.metastore.server_id
-        reader = journals.reader(uid, attempt)
-        place = await self._from.places.of(uid, attempt)
-        if place is None or place.server != own:
+        reader = self._from.journals.reader(uid, attempt)
+        found = await self._from.places.find(uid, attempt)
+        if found.origin in (Origin.NOWHERE, Origin.PEER):
             raise not_kept(self._target.name, attempt)
-        async with aclosing(self._journal(reader, place)) as frames:
+        async with aclosing(self._source(reader, found)) as frames:
             async for frame in frames:
                 self._due = self._now() + self._from.heartbeat
                 yield frame
@@ -144,40 +145,54 @@ class Follower:
             kind = BookmarkType.BOOKMARK_TYPE_INITIAL_STATE_COMPLETE
             yield self._builder.bookmark(kind, self._cursor)
 
-    def _attempt(self) -> AsyncGenerator[bytes, None]:
-        """Yields the frames of one attempt: to its end, or (no follow) to what is there now."""
-        if self._from.peers is not None:
-            return self._wherever(self._from.peers)
-        return self._journal(self._from.journals.reader(self._target.uid, self._cursor.attempt))
+    async def _attempt(self) -> AsyncGenerator[bytes, None]:
+        """Yields the frames of one attempt: to its end, or (no follow) to what is there now.
 
-    async def _wherever(self, peers: Peers) -> AsyncGenerator[bytes, None]:
-        """Yields the frames of an attempt from the server that keeps it, whichever that becomes."""
+        They are read where its output is, and wherever that comes to be meanwhile.
+        """
         uid, attempt = self._target.uid, self._cursor.attempt
         while not self._draining.is_set():
             # Made before it is known that the journal is to be read: were it deleted and begun
             # anew in between, this reader would know.
             reader = self._from.journals.reader(uid, attempt)
-            place = await self._from.places.of(uid, attempt)
+            found = await self._from.places.find(uid, attempt)
             self._moved = False
-            if place is None or not place.server:
-                if await self._nowhere(place):
+            if found.origin == Origin.NOWHERE:
+                if await self._nowhere(found.place):
                     return
                 continue
-            if place.server == self._from.metastore.server_id:
-                source = self._journal(reader, place)
-            else:
-                source = self._relay(peers, place)
-            async with aclosing(source) as frames:
+            async with aclosing(self._source(reader, found)) as frames:
                 async for frame in frames:
                     yield frame
             if not self._moved:
                 return
 
+    def _source(self, reader: JournalReader, found: Found) -> AsyncGenerator[bytes, None]:
+        """What yields the frames from where they were found; `reader` is of this server's own."""
+        if found.origin == Origin.PEER:
+            assert self._from.peers is not None
+            assert found.place is not None
+            return self._relay(self._from.peers, found.place)
+        if found.log is None:
+            return self._journal(reader, found.place)
+        if found.origin == Origin.EXPIRED:
+            return self._expired(found.log)
+        return self._journal(self._from.places.fetched(found.log), found.place)
+
+    async def _expired(self, log: Log) -> AsyncGenerator[bytes, None]:
+        """Says that the rest of an attempt is gone, unless all of it was sent before."""
+        end = Manifest.from_bytes(log.body).end if log.body else BEHIND_ALL
+        known = self._cursor.journal == log.journal and self._tail is None
+        if not known or self._cursor.position < end:
+            self._tail = None
+            self._cursor = self._cursor._replace(position=end, skip=0, journal=log.journal)
+            yield self._builder.expired(self._cursor, self._target.task, self._target.stream)
+
     async def _nowhere(self, place: Place | None) -> bool:
         """An attempt of which no output was ever collected: whether that is all, for now."""
         self._alarm.clear()
-        self._listen_to_changes()
-        await self._experiment()
+        self._experiment.listen()
+        await self._experiment.get()
         if place is not None and place.complete:
             return True
         if not self._follow:
@@ -187,13 +202,49 @@ class Follower:
         return False
 
     async def _journal(
-        self, reader: JournalReader, place: Place | None = None
+        self, reader: JournalReader, place: Place | None
     ) -> AsyncGenerator[bytes, None]:
-        """Yields the frames of an attempt from this server's journal; `place` where it can move."""
-        uid, attempt = self._target.uid, self._cursor.attempt
+        """Yields the frames of an attempt from a journal of this disk; `place` where it can move.
+
+        What of it only the artifact store has is fetched when its turn comes.
+        """
+        while not self._draining.is_set():
+            try:
+                async with aclosing(self._present(reader, place)) as frames:
+                    async for frame in frames:
+                        yield frame
+                return
+            except Absent as absent:
+                missing = absent.file
+            if missing is None:  # it was evicted as a whole
+                self._moved = True
+                return
+            async with aclosing(self._fetched(missing)) as heartbeats:
+                async for heartbeat in heartbeats:
+                    yield heartbeat
+
+    async def _fetched(self, file: File) -> AsyncGenerator[bytes, None]:
+        """Waits until a file is there; yields heartbeats."""
+        assert self._from.cache is not None
+        fetching = asyncio.ensure_future(self._from.cache.fetch(file))
+        fetching.add_done_callback(lambda _: self._alarm.ring())
+        try:
+            while not fetching.done() and not self._draining.is_set():
+                self._alarm.clear()
+                if not await self._alarm.wait(self._due):
+                    yield self._heartbeat()
+            if fetching.done():
+                fetching.result()
+        finally:
+            fetching.cancel()
+
+    async def _present(
+        self, reader: JournalReader, place: Place | None
+    ) -> AsyncGenerator[bytes, None]:
+        """As `_journal`, up to what is `Absent`: it goes on there when it is called again."""
         soon = asyncio.get_running_loop().call_soon
         self._ahead = None
-        forget = self._from.journals.listen(uid, attempt, self._alarm.ring)
+        forget = reader.listen(self._alarm.ring)
         try:
             await self._arrive(reader, place)
             until = None if self._follow else reader.end
@@ -238,7 +289,7 @@ class Follower:
             OutOfRange: it cannot be known where that is.
         """
         if place is not None:
-            self._cursor = _rebased(self._cursor, place.journal, reader)
+            self._cursor = rebased(self._cursor, place.journal, reader)
         if self._tail is None:
             return
         task, stream = self._target.task, self._target.stream
@@ -271,7 +322,8 @@ class Follower:
                         yield frame
             self._complete &= relay.end()
         except Unavailable:
-            if not await self._has_moved(place):
+            self._moved = await self._from.places.is_readable(self._target.uid, attempt)
+            if not self._moved and not await self._has_moved(place):
                 raise
         finally:
             self._cursor, self._tail = relay.cursor()
@@ -280,7 +332,7 @@ class Follower:
         """Builds the next frames while the ones before are on their way, which takes as long."""
         if self._cursor == cursor and self._ahead is None:
             # What is wrong there is said when the follower comes there.
-            with contextlib.suppress(SubgrpcError):
+            with contextlib.suppress(SubgrpcError, Absent):
                 self._ahead = self._from.batches.ahead(reader, self._target, self._builder, cursor)
 
     def _next_look(self, place: Place | None) -> float:
@@ -300,7 +352,7 @@ class Follower:
         except Unavailable:
             return False  # nothing moves without the metastore
         if found is None:
-            await self._experiment()
+            await self._experiment.get()
         self._moved = found is not None and found[:2] != place[:2]
         return self._moved
 
@@ -311,48 +363,9 @@ class Follower:
         if reader.end:
             return False
         # Nothing was written yet: perhaps nothing ever will be, or it is gone with its experiment.
-        self._listen_to_changes()
-        await self._experiment()
-        row = await self._from.metastore.attempt(self._target.uid, self._cursor.attempt)
-        return row is not None and row.logs_complete
-
-    def _next_attempt(self, experiment: Experiment) -> int:
-        """Returns the attempt to go on with; 0: there is none now."""
-        if self._target.attempt:
-            return 0 if self._cursor.attempt else self._target.attempt
-        last = experiment.attempt if self._follow else self._target.latest
-        following = max(self._cursor.attempt + 1, self._target.first)
-        return following if following <= last else 0
-
-    def _is_over(self, experiment: Experiment) -> bool:
-        """Whether, after the attempt that was read last, no more output will come."""
-        if self._target.attempt:
-            return self._complete
-        everything = self._cursor.attempt >= experiment.attempt
-        return self._complete and everything and experiment.state in _OVER
-
-    async def _experiment(self) -> Experiment:
-        stored = await self._from.metastore.get_experiment_by_uid(self._target.uid)
-        if stored is None:
-            text = f"{self._target.name} was deleted"
-            raise NotFound(text, reason="EXPERIMENT_NOT_FOUND")
-        return Experiment.FromString(stored)
-
-    def _listen_to_changes(self) -> None:
-        """Has the alarm ring after the experiment's next change; call it before looking at it."""
-        feed = self._from.metastore.feed
-        if self._revision < 0 or feed.revision > self._revision:
-            self._revision = feed.revision
-            self._alarm.ring_after("change", self._changed(self._revision))
-
-    async def _changed(self, revision: int) -> None:
-        feed, uid = self._from.metastore.feed, self._target.uid
-        while True:
-            await feed.wait(revision)
-            changes = feed.after(revision)
-            if changes is None or any(change.uid == uid for change in changes):
-                return
-            revision = feed.revision
+        self._experiment.listen()
+        await self._experiment.get()
+        return await self._experiment.is_complete(self._cursor.attempt)
 
     def _heartbeat(self) -> bytes:
         self._due = self._now() + self._from.heartbeat
@@ -361,24 +374,3 @@ class Follower:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _rebased(cursor: Cursor, journal: int, reader: JournalReader) -> Cursor:
-    """Where a cursor stands in an attempt's journal of that number.
-
-    Raises:
-        OutOfRange: the token does not tell.
-    """
-    if cursor.journal == journal:
-        try:
-            reader.at_end(cursor.position)
-            return cursor
-        except OutOfRange:  # lost in a crash; it is collected again
-            pass
-    if cursor.offsets == TOO_MANY:
-        raise OutOfRange(
-            "another server collects the output by now, and of so many streams a token does not "
-            "tell how far each has come: follow again from the start",
-            reason="RESUME_TOKEN_EXPIRED",
-        )
-    return Cursor(cursor.attempt, journal=journal, offsets=cursor.offsets)

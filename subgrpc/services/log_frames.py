@@ -100,6 +100,17 @@ class FrameBuilder:
         """Returns the last frame of a log that is complete."""
         return self._frame(_END, LogEnd(state=state).SerializeToString(), self._packed(cursor))
 
+    def expired(self, cursor: Cursor, task: str, stream: int) -> bytes:
+        """Returns a frame that says that the rest of an attempt is gone, behind which it stands."""
+        gap = LogGap(
+            attempt=cursor.attempt,
+            task=task,
+            stream=stream,  # type: ignore[arg-type]  # the request's own number
+            message="it ended so long ago that its output was removed (--log-retention)",
+            reason="LOGS_EXPIRED",
+        )
+        return self._frame(_GAP, gap.SerializeToString(), self._packed(cursor))
+
     def frames(self, cursor: Cursor, batch: Batch) -> tuple[list[bytes], Cursor]:
         """Returns the frames of what was read from a journal, and where the stream then stands."""
         found: list[bytes] = []

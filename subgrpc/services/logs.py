@@ -12,6 +12,7 @@ from subgrpc.services.log_batches import LogBatches
 from subgrpc.services.log_follower import HEARTBEAT, Follower, Sources
 from subgrpc.services.log_frames import Cursor, FrameBuilder
 from subgrpc.services.log_places import Peers, Places
+from subgrpc.services.log_store import LogCache
 from subgrpc.services.log_target import Target, find_target
 from subgrpc.tokens import TokenCodec
 from subgrpc.v1.experiment_service_pb2 import StreamLogsRequest
@@ -27,6 +28,7 @@ class Logs:
         tokens: TokenCodec,
         heartbeat: float = HEARTBEAT,
         peers: Peers | None = None,
+        cache: LogCache | None = None,
     ) -> None:
         """Takes what they are read from; `peers` where the metastore is shared."""
         self._metastore = metastore
@@ -36,7 +38,8 @@ class Logs:
             metastore=metastore,
             journals=journals,
             batches=self.batches,
-            places=Places(metastore),
+            places=Places(metastore, journals, cache, peers=peers is not None),
+            cache=cache,
             peers=peers,
             heartbeat=heartbeat,
         )

@@ -1228,18 +1228,23 @@ class LogGap(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """The attempt."""
     task: _builtins.str
-    """The task, "ROLE-INDEX"."""
+    """The task, "ROLE-INDEX"; empty: every task."""
     stream: _types_pb2.LogStream.ValueType
-    """The stream."""
+    """The stream; unspecified: both."""
     offset: _builtins.int
     """Where the gap starts, in bytes."""
     length: _builtins.int
     """How long it is, in bytes; 0: not known."""
     message: _builtins.str
     """Why, for a person."""
+    reason: _builtins.str
+    """Why, for programs. "LOGS_EXPIRED": retention has removed the attempt's output, and this is all
+    of it that was not sent before. Empty: it was lost before the platform had it.
+    """
     def __init__(
         self,
         *,
@@ -1249,10 +1254,11 @@ class LogGap(_message.Message):
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
         message: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "length", b"length", "message", b"message", "offset", b"offset", "stream", b"stream", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "length", b"length", "message", b"message", "offset", b"offset", "reason", b"reason", "stream", b"stream", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,7 @@ async def test_the_first_version_is_migrated_with_its_rows(tmp_path: Path) -> No
     assert attempt is not None
     assert (attempt.handle, attempt.logs_complete, attempt.settled) == (b"\1", True, False)
     assert (attempt.journal_server, attempt.journal) == ("", 0)
+    assert list(await store.logs.pending("", 9)) == [("u", 1)]
     change = Change(7, 0, "u", None, b"\2", 5, "default", "experiment")
     assert await store.changes_after(0, 9) == [change]
     done = await store.write_unversioned(lambda tx: tx.remembered("ann", "m", "r"))
