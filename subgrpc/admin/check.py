@@ -79,7 +79,7 @@ def _journal(path: Path, kept: Kept | None, logs: bool) -> Iterator[Problem]:
 def _missing(folder: Path, absent: list[Kept]) -> Iterator[Problem]:
     for each in absent:
         path = _logs(folder) / each.uid / str(each.attempt)
-        if each.complete and not path.exists() and _is_here(folder, each):
+        if each.complete and not each.stored and not path.exists() and _is_here(folder, each):
             text = "all output of its attempt should be in it, but it is not there"
             yield Problem("JOURNAL_MISSING", str(path), text)
 

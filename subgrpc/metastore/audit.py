@@ -14,13 +14,15 @@ from google.protobuf.message import DecodeError
 from sqlalchemy import Connection, Row, Table, exists, func, select
 
 from subgrpc.filters import micros
+from subgrpc.metastore.audit_logs import log_problems
+from subgrpc.metastore.logs import LogState
 from subgrpc.metastore.tables import table
 from subgrpc.metastore.transaction import ENDED
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent, ExperimentState, Task
 
 WINDOW = 500
 """Experiments that are looked at at a time."""
-PARTS = ("label", "event", "attempt", "task")
+PARTS = ("label", "event", "attempt", "task", "log")
 """Tables whose rows belong to an experiment."""
 
 
@@ -44,12 +46,14 @@ class Kept(NamedTuple):
     Attributes:
         complete: all of its output is in it.
         server: on whose disk; empty: of the only server.
+        stored: whether it need not be on the disk: the artifact store has it, or it expired.
     """
 
     uid: str
     attempt: int
     complete: bool
     server: str
+    stored: bool
 
 
 class Audit:
@@ -137,10 +141,7 @@ class Audit:
         for row in window:
             self.experiments += 1
             mine = {name: of[row.uid] for name, of in parts.items()}
-            self.kept += (
-                Kept(row.uid, each.number, bool(each.logs_complete), each.journal_server)
-                for each in mine["attempt"]
-            )
+            self.kept += _kept(mine["attempt"], mine["log"])
             where = f"teams/{row.team}/experiments/{row.experiment_id} ({row.uid})"
             try:
                 experiment = Experiment.FromString(row.body)
@@ -149,6 +150,8 @@ class Audit:
                 continue
             look = _Look(where, row, experiment, mine)
             yield from look.problems()
+            for code, text in log_problems(self._connection, mine["attempt"], mine["log"]):
+                yield Problem(code, where, text)
             if row.revision > revision:
                 text = f"its revision {row.revision} is after the last, {revision}"
                 yield Problem("REVISION", where, text)
@@ -178,6 +181,15 @@ class Audit:
             .order_by(change.ordinal)
         )
         return {row.uid: row.after for row in rows}
+
+
+def _kept(attempts: Sequence[Row[Any]], logs: Sequence[Row[Any]]) -> Iterator[Kept]:
+    stored = {row.attempt for row in logs if row.state != LogState.PENDING}
+    for row in attempts:
+        complete = bool(row.logs_complete)
+        yield Kept(
+            row.experiment_uid, row.number, complete, row.journal_server, row.number in stored
+        )
 
 
 class _Look:

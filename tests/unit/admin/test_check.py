@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from subgrpc.admin.check import check
+from subgrpc.artifacts.filestore import FileStore
 from subgrpc.errors import DataLoss, NotFound
 from subgrpc.journal import JournalStore
 from subgrpc.journal.segments import SEALED
 from subgrpc.metastore import Metastore
+from subgrpc.services.blobs import Spool, Storage
+from subgrpc.services.log_store import Archiver, LogCache
 
 from .conftest import add_experiment
 
@@ -76,6 +79,9 @@ def test_an_empty_metastore_has_no_problem(tmp_path: Path) -> None:
         ("UPDATE attempt SET end_time = NULL", "ATTEMPT"),
         ("UPDATE attempt SET logs_complete = 0", "ATTEMPT"),
         ("UPDATE attempt SET cluster = 'clusters/x'", "ATTEMPT"),
+        ("DELETE FROM log", "LOG"),
+        ("UPDATE log SET attempt = 2", "LOG"),
+        ("UPDATE log SET experiment_uid = 'x' || experiment_uid", "ORPHAN_ROWS"),
         ("DELETE FROM meta", "META"),
     ],
 )
@@ -124,6 +130,51 @@ def test_a_log_of_nobody_is_found(folder: Path) -> None:
 def test_a_log_on_another_server_is_not_missed(folder: Path) -> None:
     journal(folder).rename(folder / "elsewhere")
     spoil(folder, "UPDATE attempt SET journal_server = 'another'")
+    assert codes(folder) == set()
+
+
+@pytest.fixture
+async def archived(folder: Path, tmp_path: Path) -> Path:
+    """All logs are in an artifact store, and none is on the disk."""
+    store = await Metastore.open(folder)
+    journals = JournalStore(folder / "journals")
+    (tmp_path / "store").mkdir()
+    kept = FileStore("files", tmp_path / "store")
+    storage = Storage(store, kept, Spool(tmp_path / "spool"))
+    cache = LogCache(storage, store, journals, limit=0)
+    while await Archiver(storage, store, journals, cache).archive():
+        pass
+    assert list((folder / "journals").glob("*/1")) == []
+    await storage.close()
+    await store.close()
+    return folder
+
+
+def test_a_log_in_the_artifact_store_is_not_missed(archived: Path) -> None:
+    """It need not be on the disk."""
+    assert codes(archived) == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM blob",
+        "UPDATE object SET ready = 0",
+        "UPDATE object SET condemned_time = 5",
+        "DELETE FROM artifact_object",
+    ],
+)
+def test_a_log_that_the_artifact_store_should_have_is_missed(
+    archived: Path, statement: str
+) -> None:
+    """Its blobs are not there, or may be removed at any time."""
+    spoil(archived, statement)
+    assert "LOG_MISSING" in codes(archived)
+
+
+def test_an_expired_log_is_not_missed(folder: Path) -> None:
+    journal(folder).rename(folder / "elsewhere")
+    spoil(folder, "UPDATE log SET state = 2")
     assert codes(folder) == set()
 
 
