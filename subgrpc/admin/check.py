@@ -10,6 +10,7 @@ from subgrpc.errors import DataLoss
 from subgrpc.journal import audit as journals
 from subgrpc.metastore import offline
 from subgrpc.metastore.audit import Audit, Kept, Problem
+from subgrpc.metastore.model_audit import ModelAudit
 
 
 @dataclass(slots=True)
@@ -18,11 +19,15 @@ class Report:
 
     Attributes:
         experiments: how many were looked at.
+        models: how many were looked at.
+        versions: of models: how many were looked at.
         journals: how many were looked at.
         problems: everything that is wrong.
     """
 
     experiments: int = 0
+    models: int = 0
+    versions: int = 0
     journals: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -49,7 +54,10 @@ def check(folder: Path, database: str = "", *, logs: bool = True) -> Report:
     with offline.reading(offline.Place(folder, database)) as connection:
         audit = Audit(connection)
         report.problems += audit.problems()
+        registry = ModelAudit(connection)
+        report.problems += registry.problems()
     report.experiments = audit.experiments
+    report.models, report.versions = registry.models, registry.versions
     kept = {(each.uid, each.attempt): each for each in audit.kept}
     for key, path in there.items():
         report.journals += 1

@@ -139,7 +139,8 @@ def check(data_dir: Path, database: str, no_logs: bool, form: str) -> int:
     else:
         for code, where, message in report.problems:
             click.echo(output.clean(f"{code}: {where}: {message}"))
-        counted = f"{report.experiments} experiments, {report.journals} logs"
+        models = f"{report.models} models with {report.versions} versions"
+        counted = f"{report.experiments} experiments, {report.journals} logs, {models}"
         output.note(f"{counted}, {len(report.problems)} problems")
     return exitcodes.FAILED if report.problems else exitcodes.OK
 
@@ -149,6 +150,8 @@ def _document(report: Report) -> dict[str, Any]:
     return {
         "experiments": report.experiments,
         "journals": report.journals,
+        "models": report.models,
+        "versions": report.versions,
         "problems": problems,
     }
 
