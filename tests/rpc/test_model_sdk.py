@@ -121,13 +121,14 @@ async def test_a_watch_goes_on_over_a_restart(running: Any, until: Any) -> None:
 
         changes = client.models.watch(filter="model_id = digits")
         watcher = asyncio.create_task(follow(changes))
+        await until(lambda: len(seen) == 3)
         for round_ in range(4):
             await client.models.set_alias("digits", "champion", round_ % 2 + 1)
             if round_ == 1:
                 await running.stop(server)
                 server = await running.server(listen=(f"127.0.0.1:{port}",))
         last = (await client.models.get("digits")).etag
-        await until(lambda: len(seen) == 14 and seen[-1][0] == int(last, 16))
+        await until(lambda: len(seen) == 14 and seen[-1][0] == int(last, 16), 40)
         await changes.close()
         await watcher
     # Three of the initial state; of each move the model and one or two versions.
