@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -38,17 +38,23 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def killing(own: Cli, child: subprocess.Popen[bytes], pauses: list[float]) -> int:
-    """Kills the server again and again while a command runs; returns how often."""
+def outlived(own: Cli, chance: random.Random, *words: str) -> int:
+    """Runs a command to its end while its server is killed again and again; returns how often."""
     port, kills = own.port, 0
-    for pause in pauses:
-        time.sleep(pause)
-        if child.poll() is not None:
-            break
-        own.kill()
-        own.up(port=port)
-        kills += 1
-    return kills
+    while True:
+        child = own.start(*words)
+        while kills < KILLS and child.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(chance.uniform(0.2, 1.0))
+                break
+            own.kill()
+            own.up(port=port)
+            kills += 1
+        told = child.communicate(timeout=120)
+        if child.returncode == 0:
+            return kills
+        # It met no server at its start; what has arrived by then is used again.
+        assert b"SERVER_UNREACHABLE" in told[1], told
 
 
 def ended(child: subprocess.Popen[bytes]) -> None:
@@ -61,18 +67,8 @@ def test_a_server_that_is_killed_again_and_again(own: Cli) -> None:
     own.up()
     chance = random.Random(7)
     before = fill(own.folder / "source", 1)
-    pushing = own.start("artifact", "push", "source", "--name", "killed")
-    kills = killing(own, pushing, [chance.uniform(0.2, 0.6) for _ in range(KILLS)])
-    ended(pushing)
-    for pauses in [*([chance.uniform(0.3, 1.5)] for _ in range(KILLS)), []]:
-        pulling = own.start("artifact", "pull", "killed", "back")
-        kills += killing(own, pulling, pauses)
-        told = pulling.communicate(timeout=120)
-        if pulling.returncode == 0:
-            break
-        # It may have met no server at its start; what has arrived by then is used again.
-        assert b"SERVER_UNREACHABLE" in told[1], told
-    assert kills, "the server was never killed while something was under way"
+    assert outlived(own, chance, "artifact", "push", "source", "--name", "killed")
+    assert outlived(own, chance, "artifact", "pull", "killed", "back")
     assert digests(own.folder / "back") == before
     own("artifact", "verify", "killed", code=0)
 
