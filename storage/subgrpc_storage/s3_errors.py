@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from botocore import exceptions
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from subgrpc.artifacts import failures
 from subgrpc.errors import SubgrpcError
@@ -46,7 +47,9 @@ _FULL: Final = frozenset(
 _PASSING: Final = frozenset(
     {"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "InternalError",
      "RequestTimeout", "RequestTimeoutException", "Throttling", "ThrottlingException",
-     "TooManyRequests", "OperationAborted", "ConditionalRequestConflict"}
+     "TooManyRequests", "OperationAborted", "ConditionalRequestConflict",
+     # Of an upload that somebody has aborted, or of which an answer was cut off: begin again.
+     "NoSuchUpload", "InvalidPart"}
 )  # fmt: skip
 MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 CONDITION: Final = frozenset({"PreconditionFailed", "412"})
@@ -95,6 +98,17 @@ def of_sdk(store: str, error: BotoCoreError) -> SubgrpcError:
     return failures.unavailable(store, str(error))
 
 
+def told(store: str, answer: Mapping[str, Any], field: str) -> Any:
+    """Returns what an answer has to tell.
+
+    Raises:
+        Unavailable: it does not. One that was cut off in its headers looks like a whole one.
+    """
+    if field not in answer:
+        raise failures.unavailable(store, f"an answer came without {field}: it was cut off")
+    return answer[field]
+
+
 @contextmanager
 def s3_errors(store: str) -> Iterator[None]:
     """Maps the SDK's errors."""
@@ -104,3 +118,5 @@ def s3_errors(store: str) -> Iterator[None]:
         raise of_client(store, error) from error
     except BotoCoreError as error:
         raise of_sdk(store, error) from error
+    except (ResponseParserError, ValueError) as error:
+        raise failures.unavailable(store, f"an answer cannot be read: {error}") from error

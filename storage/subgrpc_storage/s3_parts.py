@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from subgrpc.artifacts import failures
 from subgrpc.errors import SubgrpcError
+from subgrpc_storage.s3_errors import told
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -32,7 +33,7 @@ class Slice:
     """A part of a file, as the SDK reads it; threads with slices of one file do not mind."""
 
     def __init__(self, store: str, key: str, file: FileIO, offset: int, size: int) -> None:
-        self._store = store
+        self.store = store
         self._key = key
         self._file = file
         self._offset = offset
@@ -46,7 +47,7 @@ class Slice:
     def part(self, offset: int, size: int) -> Slice:
         """A slice of this slice, which ends where this one does at the latest."""
         size = min(size, self._size - offset)
-        return Slice(self._store, self._key, self._file, self._offset + offset, size)
+        return Slice(self.store, self._key, self._file, self._offset + offset, size)
 
     def tell(self) -> int:
         """Where the next read begins."""
@@ -69,10 +70,10 @@ class Slice:
         try:
             piece = os.pread(self._file.fileno(), wanted, self._offset + self._place)
         except OSError as error:
-            raise failures.unreadable(self._store, self._key, error) from error
+            raise failures.unreadable(self.store, self._key, error) from error
         if wanted and not piece:
             text = f"ends at byte {self._offset + self._place}"
-            raise failures.mismatch(self._store, self._key, text)
+            raise failures.mismatch(self.store, self._key, text)
         self._place += len(piece)
         return piece
 
@@ -95,11 +96,11 @@ class Upload:
         self._name = name
         self._failed = False
         self._digests: dict[int, bytes] = {}
+        self._whole = whole
         created = client.create_multipart_upload(
             Bucket=bucket, Key=name, ChecksumAlgorithm="SHA256"
         )
-        self._id = created["UploadId"]
-        self._whole = whole
+        self._id: str = told(whole.store, created, "UploadId")
 
     def send(self, threads: Executor, slices: list[Slice]) -> bytes:
         """Sends all parts; returns the digest of the whole file, which is computed meanwhile."""
@@ -158,7 +159,10 @@ class Upload:
         except BaseException:
             self._failed = True
             raise
-        part: CompletedPartTypeDef = {"PartNumber": number, "ETag": answer["ETag"]}
+        part: CompletedPartTypeDef = {
+            "PartNumber": number,
+            "ETag": told(content.store, answer, "ETag"),
+        }
         if answer.get("ChecksumSHA256"):
             part["ChecksumSHA256"] = answer["ChecksumSHA256"]
         return part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import boto3
@@ -133,11 +133,22 @@ def client_of(settings: S3Settings) -> S3Client:
     )
     try:
         session = boto3.session.Session(profile_name=settings.profile)
-        return session.client(
+        client = session.client(
             "s3", region_name=settings.region, endpoint_url=settings.endpoint_url, config=config
         )
     except (BotoCoreError, ValueError) as error:
         raise failures.invalid(settings.name, f"{error}; see the options of the store") from error
+    client.meta.events.register_last("before-call.s3", _expect_nothing)
+    return client
+
+
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    """Takes back `Expect: 100-continue`.
+
+    Of a connection that ends in the middle of the server's `100 Continue` botocore reads for ever
+    (`AWSConnection._consume_headers`, seen in 1.44).
+    """
+    params["headers"].pop("Expect", None)
 
 
 def verification() -> str | bool:
