@@ -88,6 +88,11 @@ async def test_models_and_migrations_agree(tmp_path: Path, databases: Any, postg
     assert {name: sql.partition(" WHERE ")[2] for name, sql in partial} == {
         "ix_experiment_active": "(active = 1)",
         "ix_attempt_unsettled": "(settled = 0)",
+        "ix_artifact_open": "(state = 1)",
+        "ix_object_unused": "(users = 0)",
+        "ix_log_kept": "(state < 2)",
+        "ix_log_local": "(local = 1)",
+        "ix_log_pending": "(state = 0)",
     }
 
 
