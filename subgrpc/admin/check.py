@@ -9,6 +9,7 @@ from pathlib import Path
 from subgrpc.errors import DataLoss
 from subgrpc.journal import audit as journals
 from subgrpc.metastore import offline
+from subgrpc.metastore.artifact_audit import ArtifactAudit
 from subgrpc.metastore.audit import Audit, Kept, Problem
 from subgrpc.metastore.model_audit import ModelAudit
 
@@ -21,6 +22,7 @@ class Report:
         experiments: how many were looked at.
         models: how many were looked at.
         versions: of models: how many were looked at.
+        artifacts: how many were looked at.
         journals: how many were looked at.
         problems: everything that is wrong.
     """
@@ -28,6 +30,7 @@ class Report:
     experiments: int = 0
     models: int = 0
     versions: int = 0
+    artifacts: int = 0
     journals: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -56,8 +59,11 @@ def check(folder: Path, database: str = "", *, logs: bool = True) -> Report:
         report.problems += audit.problems()
         registry = ModelAudit(connection)
         report.problems += registry.problems()
+        artifacts = ArtifactAudit(connection)
+        report.problems += artifacts.problems()
     report.experiments = audit.experiments
     report.models, report.versions = registry.models, registry.versions
+    report.artifacts = artifacts.artifacts
     kept = {(each.uid, each.attempt): each for each in audit.kept}
     for key, path in there.items():
         report.journals += 1

@@ -140,7 +140,10 @@ def check(data_dir: Path, database: str, no_logs: bool, form: str) -> int:
         for code, where, message in report.problems:
             click.echo(output.clean(f"{code}: {where}: {message}"))
         models = f"{report.models} models with {report.versions} versions"
-        counted = f"{report.experiments} experiments, {report.journals} logs, {models}"
+        counted = (
+            f"{report.experiments} experiments, {report.journals} logs, {models}, "
+            f"{report.artifacts} artifacts"
+        )
         output.note(f"{counted}, {len(report.problems)} problems")
     return exitcodes.FAILED if report.problems else exitcodes.OK
 
@@ -152,6 +155,7 @@ def _document(report: Report) -> dict[str, Any]:
         "journals": report.journals,
         "models": report.models,
         "versions": report.versions,
+        "artifacts": report.artifacts,
         "problems": problems,
     }
 

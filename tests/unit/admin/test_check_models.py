@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,7 @@ async def fill(folder: Path) -> None:
     versions = ModelVersions(store, TokenCodec(store.identity.token_key, "h"))
     aliases = ModelAliases(store)
     artifact = Artifact(name="teams/default/artifacts/a", uid=names.new_uid())
-    artifact.state = ARTIFACT_STATE_READY
+    artifact.state, artifact.digest = ARTIFACT_STATE_READY, hashlib.sha256().hexdigest()
 
     def insert(tx: Transaction) -> None:
         artifacts.insert(tx, artifact)
