@@ -38,6 +38,12 @@ _UNARY_KEEPALIVE = [
     ("grpc.http2.ping_timeout_ms", 8_000),
     ("grpc.http2.bdp_probe", 0),
 ]
+# Files on their way: what is not read yet stays with the sender, however fast the network is. Else
+# each connection would hold tens of MiB.
+_BULK = [
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 4 << 20),
+]
 # Every mutation carries a request id, so that a second try is harmless.
 _RETRIES = {
     "methodConfig": [
@@ -142,9 +148,12 @@ class Target:
         self._cert = _read(credentials.cert, "cert")
         self._key = _read(credentials.key, "key")
 
-    def open(self, *, streams: bool) -> grpc.Channel:
-        """Opens a channel; `streams`: for long ones, which are resumed by token, not retried."""
-        tls, options = self._tls(), _options(streams=streams)
+    def open(self, *, streams: bool, bulk: bool = False) -> grpc.Channel:
+        """Opens a channel; `streams`: for long ones, which are resumed by token, not retried.
+
+        With `bulk` for those that carry files.
+        """
+        tls, options = self._tls(), [*_options(streams=streams), *(_BULK if bulk else ())]
         if tls is None:
             return grpc.insecure_channel(_target(self.address), options)
         return grpc.secure_channel(self.address, tls, options)

@@ -11,9 +11,9 @@ from subgrpc.client.transfer.cutting import Piece
 from subgrpc.client.transfer.scan import LocalFile
 from subgrpc.v1.artifact_service_pb2 import ArtifactFile, UploadBlobsRequest
 
-PIECE = 1 << 20
-"""Bytes of a piece of a large blob."""
-FRAME = 2 << 20
+PIECE = 1 << 19
+"""Bytes of a piece of a large blob: each is copied several times on its way."""
+FRAME = 1 << 19
 """The most bytes of data in one request."""
 _MOST_PIECES = 2000
 """Of small blobs in one request: each has about a hundred bytes beside its data."""
@@ -111,6 +111,8 @@ def requests(parent: str, blobs: Iterable[Blob | None]) -> Iterator[UploadBlobsR
                 request, size = UploadBlobsRequest(), 0
             request.pieces.add(digest=blob.digest, size_bytes=blob.size, offset=offset, data=data)
             size += len(data)
+        if blob is not None:
+            blob.data = None  # whoever sends it again reads it again
         if request.pieces and (blob is None or len(request.pieces) >= _MOST_PIECES):
             yield request
             request, size = UploadBlobsRequest(), 0

@@ -19,9 +19,8 @@ WHOLE = 16 << 20
 """Files up to this size, in bytes, are one blob."""
 LEAST, AVERAGE, MOST = 1 << 20, 4 << 20, 16 << 20
 """Sizes of chunks in bytes. With others, files that are stored would be sent again."""
-_BUFFER = 2 * MOST
-"""No chunk is larger than half of it, so that each pass finds cuts; what is behind the last one is
-looked at again, which a larger buffer makes rare."""
+_BUFFER = MOST
+"""No chunk is larger, so that each pass finds at least one cut."""
 
 
 class Piece(NamedTuple):

@@ -63,7 +63,7 @@ class Push:
     ) -> None:
         self._calls, self._options, self._stop = calls, options, stop
         self._meter = Meter(listener)
-        self._queue: BlobQueue = TransferQueue(32 << 20, 4000)
+        self._queue: BlobQueue = TransferQueue(16 << 20, 4000)
         self._uploader = Uploader(
             target,
             options.parent,

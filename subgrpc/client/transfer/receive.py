@@ -108,7 +108,7 @@ class Receiver:
             thread.join()
 
     def _work(self) -> None:
-        channel, store = self._target.open(streams=True), Store()
+        channel, store = self._target.open(streams=True, bulk=True), Store()
         stub = ArtifactServiceStub(channel)
         try:
             while (batch := self.queue.take()) is not None:

@@ -93,7 +93,7 @@ class Uploader:
             thread.join()
 
     def _work(self) -> None:
-        channel = self._target.open(streams=True)
+        channel = self._target.open(streams=True, bulk=True)
         try:
             sender = _Sender(channel, self._target, self._parent, self._queue, self._meter)
             self._senders.append(sender)
