@@ -181,19 +181,21 @@ class Intake:
         if part.size >= self._storage.store.pack_below:
             await self._put(part, digest)
         else:
-            content = await self._disk(part.path.read_bytes)
-            await self._disk(part.discard)
+            await self._disk(self._filling().add_part, part)
             self._storage.spool.release(part)
-            await self._pack_up([_Whole(digest, content)])
+            await self._pack_up([])
 
     async def _pack_up(self, whole: Sequence[_Whole]) -> None:
-        if not whole:
-            return
+        if whole:
+            await self._disk(_add, self._filling(), whole)
+        if self._pack is not None and self._pack.size >= self._storage.store.pack_size:
+            await self.flush()
+
+    def _filling(self) -> Pack:
+        """The pack that is being filled."""
         if self._pack is None:
             self._pack = self._storage.spool.pack()
-        await self._disk(_add, self._pack, whole)
-        if self._pack.size >= self._storage.store.pack_size:
-            await self.flush()
+        return self._pack
 
     async def _put(self, source: Pack | Part, sha256: bytes) -> None:
         """Starts putting an object, once not too many are under way."""

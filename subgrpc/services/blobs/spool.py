@@ -119,15 +119,36 @@ class Pack:
         """
         data = b"".join(content for _, content in blobs)
         with os_errors(NAME):
-            if self._file < 0:
-                self._file = os.open(
-                    self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-                )
+            self._open()
             _write_all(self._file, data, self.size)
         self._hash.update(data)
         for digest, content in blobs:
             self.content.append(Sealed(digest, self.size, len(content)))
             self.size += len(content)
+
+    def add_part(self, part: Part) -> None:
+        """Appends a whole blob from its file, which is gone then.
+
+        Raises:
+            ResourceExhausted: STORE_FULL; the blob is not in the pack, and its file stays.
+        """
+        digests = self._hash.copy()
+        with os_errors(NAME), part.path.open("rb") as file:
+            self._open()
+            end = self.size
+            while piece := file.read(_PIECE):
+                _write_all(self._file, piece, end)
+                digests.update(piece)
+                end += len(piece)
+        self._hash = digests
+        self.content.append(Sealed(part.digest, self.size, part.size))
+        self.size = end
+        part.discard()
+
+    def _open(self) -> None:
+        if self._file < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._file = os.open(self.path, flags, 0o600)
 
     def seal(self) -> bytes:
         """Ends the pack; returns the digest of the whole."""
