@@ -29,7 +29,7 @@ import pluggy
 from subgrpc.artifacts import ArtifactStore, StoreSettings
 from subgrpc.artifacts.failures import invalid
 from subgrpc.driver import Driver
-from subgrpc.errors import FailedPrecondition, InvalidArgument
+from subgrpc.errors import FailedPrecondition, InvalidArgument, SubgrpcError
 
 GROUP = "subgrpc"
 """The entry-point group, and the name of the pluggy project."""
@@ -114,11 +114,15 @@ class PluginManager:
         """Imports the plugin of that name; whether there is one."""
         try:
             found = self._manager.load_setuptools_entrypoints(GROUP, name=name)
+            if found:
+                self._collect()
         except Exception as error:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)  # it would break those that come later
+            if isinstance(error, SubgrpcError):
+                raise
             text = f"cannot be imported: {type(error).__name__}: {error}"
             raise _broken(name, text) from error
-        if found:
-            self._collect()
         return bool(found) or self._manager.has_plugin(name)
 
     def _collect(self) -> None:

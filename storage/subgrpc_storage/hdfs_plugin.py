@@ -11,6 +11,9 @@ from subgrpc.plugins import hookimpl
 @hookimpl
 def subgrpc_register_artifact_stores() -> Mapping[str, type[ArtifactStore]]:
     """The store of the Hadoop distributed file system, over WebHDFS."""
-    from subgrpc_storage.hdfs import HdfsStore
-
+    try:
+        from subgrpc_storage.hdfs import HdfsStore
+    except ModuleNotFoundError as error:
+        text = f"{error}; pip install 'subgrpc-storage[hdfs]'"
+        raise ModuleNotFoundError(text, name=error.name) from error
     return {HdfsStore.scheme: HdfsStore}

@@ -11,6 +11,9 @@ from subgrpc.plugins import hookimpl
 @hookimpl
 def subgrpc_register_artifact_stores() -> Mapping[str, type[ArtifactStore]]:
     """The store on S3, and on servers that speak its protocol."""
-    from subgrpc_storage.s3 import S3Store
-
+    try:
+        from subgrpc_storage.s3 import S3Store
+    except ModuleNotFoundError as error:
+        text = f"{error}; pip install 'subgrpc-storage[s3]'"
+        raise ModuleNotFoundError(text, name=error.name) from error
     return {S3Store.scheme: S3Store}

@@ -101,10 +101,18 @@ def test_third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "third_party", "third_party_plugin", good)
     install(tmp_path, "broken", "broken_plugin", "import no_such_module_anywhere\n")
     install(tmp_path, "silent", "silent_plugin", "")
+    late = (
+        "from subgrpc.plugins import hookimpl\n"
+        "@hookimpl\ndef subgrpc_register_drivers():\n    import no_such_module_either\n"
+    )
+    install(tmp_path, "late", "late_plugin", late)
     monkeypatch.syspath_prepend(tmp_path)
     manager = PluginManager()
     with pytest.raises(FailedPrecondition, match=r"'broken' cannot be imported: .*no_such_module"):
         manager.driver("broken")
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match=r"'late' cannot be imported: .*either"):
+            manager.driver("late")
     with pytest.raises(FailedPrecondition, match="'silent' is installed but registers no driver"):
         manager.driver("silent")
     assert manager.driver("third_party").name == "third_party"
