@@ -13,7 +13,7 @@ from benchmarks.report import Options, Skipped, keep, line, machine, title
 
 NAMES = (
     *("calls", "acknowledgement", "moments", "burst", "follow", "watchers", "startup"),
-    *("adopt", "rows", "stores", "artifacts"),
+    *("adopt", "rows", "stores", "artifacts", "registry"),
 )
 
 
