@@ -208,6 +208,7 @@ def _hdfs() -> Iterator[Target]:
         with client.read(f"{root}/plain/{source.path.name}", chunk_size=PIECE) as pieces:
             check(pieces, source)
 
+    client.makedirs(f"{root}/store")
     url = f"hdfs://{address.partition('://')[2]}{root}/store"
     try:
         yield Target("hdfs", url, {"user": "root"}, Plain("hdfs client", put, get))
