@@ -61,10 +61,10 @@ def test_a_put_that_is_cut_once(distant: HdfsStore, detour: Detour, source: Sour
             time.sleep(0.01)
         detour.datanode.heal()
 
-    healer = threading.Thread(target=heal)
+    healer = threading.Thread(target=heal, daemon=True)
     healer.start()
     put(distant, "object", source)
-    healer.join()
+    healer.join(20)
     same(content(distant, "object"), source.data, "what was sent twice")
 
 
@@ -91,10 +91,10 @@ def test_resets_during_a_get(distant: HdfsStore, detour: Detour, source: Source)
             detour.datanode.enable(False)
             detour.datanode.enable(True)
 
-    resetter = threading.Thread(target=reset)
+    resetter = threading.Thread(target=reset, daemon=True)
     resetter.start()
     same(content(distant, "object"), source.data, "what came through resets")
-    resetter.join()
+    resetter.join(20)
     assert len(detour.asked("OPEN")) > 5
 
 
@@ -164,10 +164,10 @@ def test_an_answer_that_is_lost(distant: HdfsStore, detour: Detour, source: Sour
         detour.heal()
         lost.set()
 
-    loser = threading.Thread(target=lose)
+    loser = threading.Thread(target=lose, daemon=True)
     loser.start()
     put(distant, "second", source)
-    loser.join()
+    loser.join(20)
     assert lost.is_set()
     assert len(detour.asked("RENAME")) == 3
     same(content(distant, "second"), source.data, "an object whose rename was not answered")
