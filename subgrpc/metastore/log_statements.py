@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, literal_column, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    cast,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy import bindparam as at
 from sqlalchemy.engine import Dialect
 
@@ -22,6 +33,7 @@ class LogStatements:
         self._dialect = dialect
         it = _log.c
         key = (it.experiment_uid == at("_uid"), it.attempt == at("_attempt"))
+        servers = (it.server >= at("first"), it.server <= at("last"))
         columns = tuple(each.name for each in _log.columns)
         self.insert = f"{self._sql(insert(_log), *columns)} ON CONFLICT DO NOTHING"
         self.get = self._sql(select(_log).where(*key), "_uid", "_attempt")
@@ -39,30 +51,30 @@ class LogStatements:
         order = (it.end_time, it.experiment_uid, it.attempt)
         self.pending = self._sql(
             select(*order)
-            .where(text("state = 0"), it.server == at("server"))
+            .where(text("state = 0"), *servers)
             .order_by(*order)
             .limit(at("limit"))
             .offset(_ZERO),
-            *("server", "limit"),
+            *("first", "last", "limit"),
         )
         self.local = self._page(
             select(it.experiment_uid, it.attempt, it.end_time, it.size, it.state).where(
-                text("local = 1"), it.server == at("server"), text("state > 0")
+                text("local = 1"), *servers, text("state > 0")
             ),
-            "server",
+            *("first", "last"),
         )
         self.local_size = self._sql(
-            select(func.coalesce(func.sum(it.size), _ZERO)).where(
-                text("local = 1"), it.server == at("server")
+            select(cast(func.coalesce(func.sum(it.size), _ZERO), BigInteger)).where(
+                text("local = 1"), *servers
             ),
-            "server",
+            *("first", "last"),
         )
         self.kept = self._page(
             select(_log).where(text("state < 2"), it.end_time < at("before")), "before"
         )
 
     def _page(self, statement: Any, *parameters: str) -> str:
-        """Of a server or time, oldest end first: takes that, how many, and how many to leave out.
+        """Of servers or a time, oldest end first: takes that, how many, and how many to leave out.
 
         What is looked for is changed by those who look, or skipped by them: it is not a list.
         """

@@ -138,7 +138,11 @@ def forget(tx: EngineTransaction, uid: str) -> None:
 
 
 class LogReads:
-    """What is read of logs: `Metastore.logs`; on the event loop, sees what was awaited."""
+    """What is read of logs: `Metastore.logs`; on the event loop, sees what was awaited.
+
+    Where no other server can have a journal (`Metastore.shared`), the name of the server is empty,
+    and stands for any: the folder was another one's perhaps, before it was restored.
+    """
 
     def __init__(self, reader: ReadDatabase, statements: Statements) -> None:
         """For `Metastore`."""
@@ -152,15 +156,20 @@ class LogReads:
 
     async def pending(self, server: str, count: int) -> Sequence[tuple[str, int]]:
         """Uids and attempts whose output a server has to put into the store, oldest first."""
-        rows = await self._reader.all(self._statements.pending, (server, count))
+        rows = await self._reader.all(self._statements.pending, (*_servers(server), count))
         return [(uid, attempt) for _, uid, attempt in rows]
 
     async def local(self, server: str, count: int, skip: int) -> list[LocalLog]:
         """Journals that a server has and need not have, of the oldest attempts first."""
-        rows = await self._reader.all(self._statements.local, (server, count, skip))
+        rows = await self._reader.all(self._statements.local, (*_servers(server), count, skip))
         return [LocalLog._make(row) for row in rows]
 
     async def local_size(self, server: str) -> int:
         """How many bytes they are."""
-        row = await self._reader.one(self._statements.local_size, (server,))
+        row = await self._reader.one(self._statements.local_size, _servers(server))
         return 0 if row is None else int(row[0])
+
+
+def _servers(server: str) -> tuple[str, str]:
+    """The first and the last id that are meant; ids are letters and digits."""
+    return (server, server) if server else ("", "~")

@@ -160,9 +160,9 @@ class LogRow(Base, table=True):
                 postgresql_where=text(condition),
             )
             for name, columns, condition in (
-                ("ix_log_pending", ("server", "end_time"), "state = 0"),
+                ("ix_log_pending", ("end_time",), "state = 0"),
                 ("ix_log_kept", ("end_time",), "state < 2"),
-                ("ix_log_local", ("server", "end_time", "size"), "local = 1"),
+                ("ix_log_local", ("end_time", "server", "size"), "local = 1"),
             )
         ),
     )

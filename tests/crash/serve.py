@@ -99,6 +99,8 @@ def _config(given: dict[str, Any]) -> ServerConfig:
         heartbeat=0.5,
         feed_size=200,
         drain=2.0,
+        # Logs of what has ended go from the disk at once, and readers fetch them back.
+        log_cache=0,
         **other,
     )
 

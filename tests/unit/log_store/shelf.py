@@ -97,6 +97,7 @@ class Shelf:
             experiment.spec.task_groups.add(role=role)
         row = AttemptRow(experiment.uid, 1, "local", b"", self.metastore.clock())
         row.end_time = self.metastore.clock() - int(ago * 1e6)
+        row.journal_server = self.metastore.server_id
 
         def insert(tx: Transaction) -> None:
             tx.insert_experiment(experiment)
