@@ -157,7 +157,7 @@ MODEL_VERSIONS: Final = Kind(
     parse=ModelVersion.FromString,
     fields=VERSION_FIELDS,
     unique=("uid",),
-    indexed=("tags", "experiment", "artifact", "stage", "creator"),
+    indexed=("alias", "tags", "experiment", "artifact", "stage", "creator"),
     sole=("uid", "number"),
     constants={"kind": VERSION_KIND},
     related={
@@ -172,7 +172,11 @@ MODEL_VERSIONS: Final = Kind(
             key=_metric.c.key,
             value=_metric.c.value,
         ),
-        "alias": Related(on=_alias.c.version_uid == _version.c.uid, value=_alias.c.alias),
+        "alias": Related(
+            on=_alias.c.version_uid == _version.c.uid,
+            value=_alias.c.alias,
+            walk=(_alias.c.create_time, _alias.c.version_uid),
+        ),
     },
 )
 """By number they are in order within one model only."""

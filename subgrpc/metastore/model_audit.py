@@ -130,10 +130,10 @@ class ModelAudit:
         uids = [row.uid for row in rows]
         tags = self._pairs("model_version_tag", "version_uid", uids)
         metrics = self._pairs("model_version_metric", "version_uid", uids)
-        aliases: dict[str, list[str]] = defaultdict(list)
+        aliases: dict[str, list[Row[Any]]] = defaultdict(list)
         of_versions = select(_alias).where(_alias.c.version_uid.in_(uids)).order_by(_alias.c.alias)
         for each in self._rows(of_versions):
-            aliases[each.version_uid].append(each.alias)
+            aliases[each.version_uid].append(each)
         held = self._held(rows)
         last = self._last_changes(MODEL_VERSIONS, uids)
         for row in rows:
@@ -147,7 +147,8 @@ class ModelAudit:
             if tags[row.uid] != dict(version.tags) or metrics[row.uid] != dict(version.metrics):
                 text = "the rows of its tags and metrics are not what it has"
                 yield Problem("LABELS", where, text)
-            if aliases[row.uid] != list(version.aliases):
+            wanted = [(alias, row.number, row.create_time) for alias in version.aliases]
+            if [(it.alias, it.number, it.create_time) for it in aliases[row.uid]] != wanted:
                 yield Problem("ALIAS", where, "the rows of its aliases are not what it has")
             if (version.name, version.artifact) not in held:
                 text = f"nothing keeps {version.artifact} from being deleted, or it was"

@@ -115,7 +115,7 @@ class ModelStatements:
             .where(*key),
             *names,
         )
-        changed = ("version_uid", "number", "sequence", "time")
+        changed = ("version_uid", "number", "sequence", "time", "create_time")
         assignments = ", ".join(f"{each} = excluded.{each}" for each in changed)
         conflict = "ON CONFLICT (team, model_id, alias) DO UPDATE SET"
         self.put_alias = f"{self._insert('model_alias')} {conflict} {assignments}"

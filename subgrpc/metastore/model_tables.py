@@ -114,10 +114,16 @@ class ModelVersionMetricRow(Base, table=True):
 
 
 class ModelAliasRow(Base, table=True):
-    """An alias: the version that it refers to, the entry of the history that says so, and when."""
+    """An alias: the version that it refers to, the entry of the history that says so, and when.
+
+    create_time is the version's, so that versions are found by alias in their order.
+    """
 
     __tablename__ = "model_alias"
-    __table_args__ = (Index("ix_model_alias_version", "version_uid"),)
+    __table_args__ = (
+        Index("ix_model_alias_version", "version_uid"),
+        Index("ix_model_alias_created", "team", "alias", "create_time", "version_uid"),
+    )
 
     team: str = Field(primary_key=True)
     model_id: str = Field(primary_key=True)
@@ -126,6 +132,7 @@ class ModelAliasRow(Base, table=True):
     number: int
     sequence: int = Field(sa_type=BigInteger)
     time: int = Field(sa_type=BigInteger)
+    create_time: int = Field(sa_type=BigInteger)
 
 
 class ModelEventRow(Base, table=True):

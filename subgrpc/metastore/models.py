@@ -203,9 +203,13 @@ def alias_target(tx: Transaction, name: ModelName, alias: str) -> Target | None:
     return Target._make(rows[0]) if rows else None
 
 
-def put_alias(tx: Transaction, name: ModelName, alias: str, target: Target) -> None:
-    """Has an alias refer to a version."""
-    tx.run(tx.statements.models.put_alias, (*name, alias, *target))
+def put_alias(
+    tx: Transaction, name: ModelName, alias: str, version: ModelVersion, sequence: int
+) -> None:
+    """Has an alias refer to a version, as an entry of the history says."""
+    created = micros(version.create_time) if version.HasField("create_time") else tx.now
+    target = Target(version.uid, version.number, sequence, tx.now)
+    tx.run(tx.statements.models.put_alias, (*name, alias, *target, created))
 
 
 def delete_alias(tx: Transaction, name: ModelName, alias: str) -> None:

@@ -171,7 +171,7 @@ class _Walk:
         driver = unique
         if driver is None and order.column == "create_time" and scope == TEAM:
             driver = _first_equality(conjuncts, kind.indexed)
-        related = kind.related[driver.field] if driver and driver.key else None
+        related = kind.related.get(driver.field) if driver else None
         key = _key(kind, order, related)
         served = [] if driver is None else _served(kind, driver, related)
         filtered: list[Clause] = []
@@ -241,8 +241,8 @@ def _first_equality(conjuncts: Sequence[Node], fields: Sequence[str]) -> Compari
 def _served(kind: Kind, driver: Comparison, related: Related | None) -> list[Clause]:
     if related is None:
         return [clauses.served(kind, driver)]
-    assert related.key is not None
-    return [related.key == driver.key, related.value == driver.value]
+    keys = [] if related.key is None else [related.key == driver.key]
+    return [*keys, related.value == driver.value]
 
 
 def _key(kind: Kind, order: OrderBy, related: Related | None) -> tuple[Column[Any], ...]:

@@ -82,8 +82,7 @@ def _take_from(tx: Transaction, target: Target, alias: str) -> None:
 
 
 def _give(tx: Transaction, model: Model, version: ModelVersion, alias: str, sequence: int) -> None:
-    target = Target(version.uid, version.number, sequence, tx.now)
-    models.put_alias(tx, names.parse_model(model.name), alias, target)
+    models.put_alias(tx, names.parse_model(model.name), alias, version, sequence)
     model.aliases[alias] = version.number
     aliases = list(version.aliases)
     insort(aliases, alias)

@@ -117,6 +117,42 @@ def test_it_watches_an_experiment_to_its_end(grpcurl: str, address: str) -> None
     assert states[-1] == "EXPERIMENT_STATE_SUCCEEDED"
 
 
+def test_it_keeps_models(grpcurl: str, address: str) -> None:
+    """The calls of docs/models.md: a version of an artifact, found by its alias."""
+
+    def done(method: str, request: dict[str, Any]) -> dict[str, Any]:
+        answer = call(grpcurl, address, f"subgrpc.v1.{method}", request)
+        assert answer.returncode == 0, answer.stderr
+        found: dict[str, Any] = json.loads(answer.stdout)
+        return found
+
+    done(
+        "ArtifactService/CreateArtifact",
+        {"parent": "teams/default", "artifact_id": "from-grpcurl"},
+    )
+    model = "teams/default/models/from-grpcurl"
+    registry = "ModelRegistryService"
+    done(
+        f"{registry}/CreateModelVersion",
+        {
+            "parent": model,
+            "model_version": {
+                "artifact": "teams/default/artifacts/from-grpcurl",
+                "metrics": {"accuracy": 0.97},
+            },
+            "create_model": True,
+        },
+    )
+    done(f"{registry}/SetModelAlias", {"name": f"{model}/aliases/champion", "number": 1})
+    found = done(f"{registry}/GetModelVersion", {"name": f"{model}/aliases/champion"})
+    assert found["model_version"]["metrics"] == {"accuracy": 0.97}
+    update = {
+        "model": {"name": model, "tags": {"a.b": "c"}},
+        "update_mask": {"paths": ["tags.a.b"]},
+    }
+    assert done(f"{registry}/UpdateModel", update)["model"]["tags"] == {"a.b": "c"}
+
+
 def test_a_mistake_is_explained_where_it_was_made(grpcurl: str, address: str) -> None:
     """The status names the field, in google.rpc.BadRequest, beside a stable reason."""
     answer = call(

@@ -10,6 +10,8 @@ import grpc
 import pytest
 
 from subgrpc.v1 import model_registry_service_pb2 as pb
+from subgrpc.v1.artifact_service_pb2 import CreateArtifactRequest, DeleteArtifactRequest
+from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 from subgrpc.v1.experiment_service_pb2 import BookmarkType, ChangeType
 
 from .seeds import TEAM, artifact, seed
@@ -543,3 +545,49 @@ async def test_experiments_are_watched_without_models(api: Any) -> None:
     said = [shown(each) async for each in frames(others, 2)]
     assert said == ["ADDED digits", "INITIAL_STATE_COMPLETE"]
     others.cancel()
+
+
+async def upload(api: Any, artifact_id: str) -> Any:
+    """An artifact without files, as a client makes it."""
+    request = CreateArtifactRequest(parent=TEAM, artifact_id=artifact_id)
+    return (await ArtifactServiceStub(api.channel).CreateArtifact(request)).artifact
+
+
+async def test_an_artifact_is_kept_while_a_version_has_it(api: Any, refused: Any) -> None:
+    """Who wants to delete it is told which; afterwards it goes."""
+    made = await upload(api, "weights")
+    for _ in range(2):
+        await register(api.models, "weights")
+    delete = ArtifactServiceStub(api.channel).DeleteArtifact
+    request = DeleteArtifactRequest(name=made.name)
+    failure = await refused(delete(request))
+    assert (failure.code, failure.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "ARTIFACT_IN_USE",
+    )
+    assert failure.metadata["referrers"] == f"{DIGITS}/versions/1, {DIGITS}/versions/2"
+    gone = pb.DeleteModelVersionRequest(name=f"{DIGITS}/versions/1")
+    await api.models.DeleteModelVersion(gone)
+    assert (await refused(delete(request))).metadata["referrers"] == f"{DIGITS}/versions/2"
+    await api.models.DeleteModel(pb.DeleteModelRequest(name=DIGITS, force=True))
+    await delete(request)
+
+
+async def test_no_version_is_left_without_its_artifact(api: Any) -> None:
+    """Whichever comes first of a registration and a deletion at the same time."""
+    delete = ArtifactServiceStub(api.channel).DeleteArtifact
+    outcomes = set()
+
+    async def remove(name: str) -> None:
+        await delete(DeleteArtifactRequest(name=name))
+
+    for number in range(30):
+        made = await upload(api, f"w{number}")
+        calls: list[Any] = [register(api.models, f"w{number}"), remove(made.name)]
+        if number % 2:
+            calls.reverse()
+        done = await asyncio.gather(*calls, return_exceptions=True)
+        failed = [each for each in done if isinstance(each, grpc.aio.AioRpcError)]
+        assert len(failed) == 1
+        outcomes.add(failed[0].code())
+    assert outcomes == {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}

@@ -86,6 +86,7 @@ def test_a_sound_registry_has_no_problem(folder: Path) -> None:
         ("DELETE FROM model_alias", "ALIAS"),
         ("UPDATE model_alias SET number = 1", "ALIAS"),
         ("UPDATE model_alias SET sequence = 5", "ALIAS"),
+        ("UPDATE model_alias SET create_time = 5", "ALIAS"),
         ("UPDATE model_event SET below = 99", "ALIAS"),
         ("DELETE FROM model_event WHERE sequence = 2", "EVENT_HOLE"),
         ("DELETE FROM model_event", "EVENT_HOLE"),

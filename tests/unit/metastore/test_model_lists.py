@@ -35,6 +35,7 @@ PLANS: list[tuple[Kind, Any, str, str, tuple[str, ...], str]] = [
             "metrics.x > 1": "ix_model_version_created",
             "stage = Production": "ix_model_version_stage",
             "stage = Production AND metrics.x > 1": "ix_model_version_stage",
+            "alias = a AND stage = Production": "ix_model_alias_created",
             "creator = ann": "ix_model_version_creator",
             "artifact = a": "ix_model_version_artifact",
             "experiment = e AND stage = Staging": "ix_model_version_experiment",

@@ -46,7 +46,14 @@ def upgrade() -> None:
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("team", "model_id", "alias", name="pk_model_alias"),
+    )
+    op.create_index(
+        "ix_model_alias_created",
+        "model_alias",
+        ["team", "alias", "create_time", "version_uid"],
+        unique=False,
     )
     op.create_index("ix_model_alias_version", "model_alias", ["version_uid"], unique=False)
     op.create_table(
