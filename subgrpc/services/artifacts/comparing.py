@@ -147,7 +147,7 @@ def _spans(places: Sequence[BlobPlace]) -> Iterator[list[BlobPlace]]:
     for place in sorted(places, key=lambda each: (each.key, each.start)):
         if span:
             last = span[-1]
-            if last.key != place.key or place.start - last.start - last.size > GAP:
+            if last.key != place.key or not 0 <= place.start - last.start - last.size <= GAP:
                 yield span
                 span = []
         span.append(place)

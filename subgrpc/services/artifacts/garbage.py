@@ -32,7 +32,9 @@ IDLE: Final = timedelta(days=1)
 """For so long an OPEN artifact may stay as it is."""
 EVERY: Final = timedelta(hours=1)
 PORTION: Final = 500
-"""Objects of the store that are looked at, or artifacts that are removed, at a time."""
+"""Objects of the store that are looked at at a time."""
+ABANDONED: Final = 20
+"""OPEN artifacts, each with all of its files, that are removed at a time."""
 AT_ONCE: Final = 8
 """Objects that are removed from the store at the same time."""
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -65,6 +67,9 @@ class Collector:
                 )
             except SubgrpcError as error:
                 _log.warning("garbage.failed", reason=error.reason, error=str(error))
+            except Exception:
+                # A mistake of ours must not let the store grow for ever.
+                _log.exception("garbage.failed")
 
     async def collect(self, grace: timedelta) -> AsyncGenerator[Progress, None]:
         """Collects what is garbage by now.
@@ -135,7 +140,7 @@ class Collector:
         before = self._before(IDLE)
 
         def remove(tx: Transaction) -> int:
-            found = artifacts.idle(tx, before, PORTION)
+            found = artifacts.idle(tx, before, ABANDONED)
             for each in found:
                 artifacts.delete(tx, each)
             return len(found)
