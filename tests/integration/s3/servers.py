@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -123,8 +124,10 @@ class Detour:
 
 
 @contextlib.contextmanager
-def server(folder: Path, log: Path, *words: str, port: int = 0) -> Iterator[str]:
-    """A server of a folder of buckets; its address."""
+def server(
+    folder: Path, log: Path, *words: str, port: int = 0, scheme: str = "http", ca: str = ""
+) -> Iterator[str]:
+    """A server of a folder of buckets; its address. `ca`: who vouches for it, with https."""
     port = port or free_port()
     env = {
         **os.environ,
@@ -139,18 +142,20 @@ def server(folder: Path, log: Path, *words: str, port: int = 0) -> Iterator[str]
             stderr=sink,
             env=env,
         )
-    url = f"http://127.0.0.1:{port}"
+    url = f"{scheme}://127.0.0.1:{port}"
     try:
-        wait(f"{url}/health")
+        wait(f"{url}/health", ca)
         yield url
     finally:
         child.kill()
         child.wait()
 
 
-def wait(url: str) -> None:
+def wait(url: str, ca: str) -> None:
     """Until there is an answer."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    context = ssl.create_default_context(cafile=ca or None)
+    handlers = urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(*handlers)
     deadline = time.monotonic() + 20
     while True:
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,7 +15,8 @@ from subgrpc.errors import AlreadyExists, FailedPrecondition
 from subgrpc.plugins import PluginManager, open_store
 from subgrpc.testing.stores.suite import Sources, content, put, same
 from tests.integration.s3.lenient import lenient
-from tests.integration.s3.servers import Bucket, Users
+from tests.integration.s3.servers import Bucket, Users, server
+from tests.rpc.conftest import make_authority, make_certificate
 
 
 @pytest.fixture
@@ -117,6 +120,54 @@ def test_a_bucket_without_a_prefix(bucket: Bucket, sources: Sources) -> None:
     same(content(store, "objects/ab/object"), source.data, "an object without a prefix")
     own.clear("")
     bucket.client.delete_bucket(Bucket=name)
+
+
+def test_tls(
+    bucket: Bucket, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server is known by its certificate; else the error says how to make it known."""
+    make_authority(tmp_path, "ca")
+    make_certificate(tmp_path, "s3", "ca", "/CN=s3", "IP:127.0.0.1")
+    (tmp_path / "data" / bucket.name).mkdir(parents=True)
+    ca, files = str(tmp_path / "ca.crt"), ("--cert", "s3.crt", "--key", "s3.key")
+    words = [str(tmp_path / each) if "." in each else each for each in files]
+    with server(tmp_path / "data", tmp_path / "log", *words, scheme="https", ca=ca) as url:
+        settings = bucket.settings("prefix", url)
+        with pytest.raises(FailedPrecondition, match=r"'lake'.*AWS_CA_BUNDLE") as refused:
+            store_of(settings).check()
+        assert refused.value.reason == "STORE_MISCONFIGURED"
+        monkeypatch.setenv("AWS_CA_BUNDLE", ca)
+        store = store_of(settings)
+        store.check()
+        for size in (1000, 20 << 20):
+            source = sources(size)
+            put(store, f"object/{size}", source)
+            same(content(store, f"object/{size}"), source.data, "an object over TLS")
+        signed = store.sign_put("signed", 1000, source.sha256, timedelta(hours=1))
+        assert signed is not None
+        assert signed.url.startswith("https://")
+
+
+def test_a_bucket_in_the_name_of_its_host(bucket: Bucket, sources: Sources, tmp_path: Path) -> None:
+    """Virtual-host style, as AWS wants it: the server takes what is signed so.
+
+    Names below localhost are not known everywhere, so the request is sent to where they would be.
+    """
+    (tmp_path / "data" / bucket.name).mkdir(parents=True)
+    with server(tmp_path / "data", tmp_path / "log", "--virtual-domain", "localhost") as url:
+        source = sources(1000)
+        put(store_of(bucket.settings("prefix", url)), "object", source)
+        place = url.replace("127.0.0.1", "localhost")
+        store = store_of(bucket.settings("prefix", place, addressing="virtual"))
+        signed = store.sign_get("object", timedelta(hours=1))
+        assert signed is not None
+        parts = urlsplit(signed.url)
+        assert (parts.hostname, parts.path) == (f"{bucket.name}.localhost", "/prefix/object")
+        connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=20)
+        connection.request("GET", f"{parts.path}?{parts.query}", headers={"Host": parts.netloc})
+        with connection.getresponse() as answer:
+            same(answer.read(), source.data, f"an object by its host ({answer.status})")
+        connection.close()
 
 
 def test_a_server_that_does_not_know_conditions(
