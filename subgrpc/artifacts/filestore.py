@@ -24,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 from subgrpc.artifacts import failures
 from subgrpc.artifacts.copying import copy, descriptor
 from subgrpc.artifacts.failures import os_errors
-from subgrpc.artifacts.keys import check_key, check_prefix, check_range
+from subgrpc.artifacts.keys import check_key, check_prefix, check_range, is_key
 from subgrpc.artifacts.store import ArtifactStore, StoredObject, StoreSettings
 from subgrpc.names import new_uid
 
@@ -319,7 +319,7 @@ class FileStore(ArtifactStore):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if modes.S_ISREG(found.st_mode):
+                if modes.S_ISREG(found.st_mode) and is_key(f"{path}{name}"):
                     yield self._described(f"{path}{name}", found)
                 elif modes.S_ISDIR(found.st_mode):
                     with descriptor(name, _INSIDE, folder) as inside:

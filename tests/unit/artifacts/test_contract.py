@@ -16,7 +16,11 @@ from subgrpc.testing.stores import ArtifactStoreContract
 
 
 class TestFileStore(ArtifactStoreContract):
-    part_size = 1 << 20  # it has no parts
+    # It has no parts, no pages and no pools.
+    part_size = 1 << 20
+    big = (16 << 20) + 1
+    memory = 8 << 20
+    many = 60
 
     @pytest.fixture
     def settings(self, tmp_path: Path) -> StoreSettings:

@@ -257,6 +257,15 @@ def test_a_source_that_cannot_be_read(folder: Path, store: FileStore) -> None:
     assert files(folder) == []
 
 
+def test_what_others_put_there(folder: Path, store: FileStore) -> None:
+    """It is not listed, so that nobody sweeps it."""
+    path, size, digest = source(folder.parent, b"x")
+    store.put(KEY, path, size, digest)
+    for name in ("Notes.txt", ".hidden", "objects/ab/My File", "objects/ab/.nfs0001"):
+        (folder / name).touch()
+    assert [each.key for each in store.list()] == [KEY]
+
+
 KILLED = """
 import hashlib, itertools, sys
 from pathlib import Path
