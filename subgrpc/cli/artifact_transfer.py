@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from subgrpc.client.threads import Work
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 _CODES = "Exit codes: 0 done, 1 could not be done, 2 wrong usage, 130 interrupted with Ctrl-C."
 _direct_option = click.option(
     "--direct/--no-direct",
@@ -92,6 +94,23 @@ def push(
         output.note(f"{files}; {show_size(done.sent_bytes)} had to be sent")
 
 
+def pull_options(command: F) -> F:
+    """The target and the options of commands that pull."""
+    for decorate in (
+        connection_options,
+        output_option,
+        _quiet_option,
+        _direct_option,
+        click.option("--force", is_flag=True, help="Replace what is at TARGET, in one step."),
+        click.option(
+            "--path", default="", metavar="PATH", help="Only this file, or what is in this folder."
+        ),
+        click.argument("target", type=click.Path(path_type=Path)),
+    ):
+        command = decorate(command)
+    return command
+
+
 @click.command(
     "pull",
     epilog=examples(
@@ -102,29 +121,31 @@ def push(
     + _CODES,
 )
 @click.argument("name", shell_complete=complete.artifacts)
-@click.argument("target", type=click.Path(path_type=Path))
-@click.option(
-    "--path", default="", metavar="PATH", help="Only this file, or what is in this folder."
-)
-@click.option("--force", is_flag=True, help="Replace what is at TARGET, in one step.")
-@_direct_option
-@_quiet_option
-@output_option
-@connection_options
-def pull(
-    connection: Connection, name: str, target: Path, quiet: bool, form: str, **given: Any
-) -> None:
+@pull_options
+def pull(connection: Connection, name: str, target: Path, form: str, **given: Any) -> None:
     """Put the files of an artifact into the folder TARGET: as a whole, or not at all.
 
     Every file is compared with its digest. A pull that broke off, or was ended with Ctrl-C, goes on
     where it was when it is repeated. If TARGET has just these files, nothing is done.
     """
+    pull_found(connection, lambda client: client.artifacts.get(name).name, target, form, **given)
+
+
+def pull_found(
+    connection: Connection,
+    find: Callable[[Client], str],
+    target: Path,
+    form: str,
+    *,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Pulls the artifact whose name is found, and says what that came to."""
     from subgrpc.client.transfer.pull import Pull
     from subgrpc.client.transfer.results import PullOptions
 
     with connection.open() as client, Bar("pulling", shown=is_wanted(form, quiet)) as bar:
-        artifact = client.artifacts.get(name)
-        options = PullOptions(artifact.name, target, **given)
+        options = PullOptions(find(client), target, **given)
         done = _interruptible(
             client, lambda calls, target, stop: Pull(calls, target, options, bar.show, stop).run()
         )

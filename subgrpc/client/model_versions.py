@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from subgrpc import names
+from subgrpc.client.artifacts import Artifacts
 from subgrpc.client.modelnames import (
     FrameworkLike,
     SignatureLike,
@@ -17,6 +19,9 @@ from subgrpc.client.modelnames import (
     source_of,
     version_name,
 )
+from subgrpc.client.patience import PATIENCE
+from subgrpc.client.transfer.progress import OnProgress
+from subgrpc.client.transfer.results import Pulled
 from subgrpc.v1.model_registry_service_pb2 import ModelLineage, ModelSource, ModelVersion
 
 if TYPE_CHECKING:
@@ -100,6 +105,35 @@ class ModelVersions:
             NotFound: there is none, or no such alias.
         """
         return self._calls.get_model_version(version_name(name))
+
+    def pull(
+        self,
+        name: str,
+        target: str | os.PathLike[str],
+        *,
+        path: str = "",
+        force: bool = False,
+        direct: bool = True,
+        patience: float = PATIENCE,
+        on_progress: OnProgress | None = None,
+    ) -> Pulled:
+        """Puts the files of a version, such as `digits@champion`, into a folder.
+
+        Arguments and errors are those of `artifacts.pull`.
+
+        Raises:
+            NotFound: there is no such version or alias.
+        """
+        version = self.version(name)
+        return Artifacts(self._calls).pull(
+            version.artifact,
+            target,
+            path=path,
+            force=force,
+            direct=direct,
+            patience=patience,
+            on_progress=on_progress,
+        )
 
     def versions(
         self,

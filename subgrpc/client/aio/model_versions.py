@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from subgrpc import names
+from subgrpc.client.aio.artifacts import AsyncArtifacts
 from subgrpc.client.modelnames import (
     FrameworkLike,
     SignatureLike,
@@ -16,6 +18,9 @@ from subgrpc.client.modelnames import (
     source_of,
     version_name,
 )
+from subgrpc.client.patience import PATIENCE
+from subgrpc.client.transfer.progress import OnProgress
+from subgrpc.client.transfer.results import Pulled
 from subgrpc.v1.model_registry_service_pb2 import ModelLineage, ModelSource, ModelVersion
 
 if TYPE_CHECKING:
@@ -99,6 +104,35 @@ class AsyncModelVersions:
             NotFound: there is none, or no such alias.
         """
         return await self._calls.get_model_version(version_name(name))
+
+    async def pull(
+        self,
+        name: str,
+        target: str | os.PathLike[str],
+        *,
+        path: str = "",
+        force: bool = False,
+        direct: bool = True,
+        patience: float = PATIENCE,
+        on_progress: OnProgress | None = None,
+    ) -> Pulled:
+        """Puts the files of a version, such as `digits@champion`, into a folder.
+
+        Arguments and errors are those of `artifacts.pull`.
+
+        Raises:
+            NotFound: there is no such version or alias.
+        """
+        version = await self.version(name)
+        return await AsyncArtifacts(self._calls).pull(
+            version.artifact,
+            target,
+            path=path,
+            force=force,
+            direct=direct,
+            patience=patience,
+            on_progress=on_progress,
+        )
 
     def versions(
         self,
