@@ -21,6 +21,7 @@ OUTPUT_FAILED: Final = "OutputFailed"
 WAITING_FOR_RESOURCES: Final = "WaitingForResources"
 CLUSTER_UNHEALTHY: Final = "ClusterUnhealthy"
 BACKOFF: Final = "Backoff"
+FETCHING_INPUTS: Final = "FetchingInputs"
 UPLOADING_OUTPUTS: Final = "UploadingOutputs"
 
 # How an experiment ended without a task's doing.
@@ -29,4 +30,5 @@ CANCELLED: Final = "Cancelled"
 DELETED: Final = "Deleted"
 DRIVER_ERROR: Final = "DriverError"
 INVALID_SPEC: Final = "InvalidSpec"
+INPUT_FAILED: Final = "InputFailed"
 SECRET_NOT_FOUND: Final = "SecretNotFound"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from subgrpc.errors import FieldViolation
 from subgrpc.names import DEFAULT_ROLE
-from subgrpc.v1.spec_pb2 import EnvVar, ExperimentSpec, Output, TaskGroup
+from subgrpc.v1.spec_pb2 import EnvVar, ExperimentSpec, Input, Output, TaskGroup
 from subgrpc.validation import shown, under
 
 RESERVED_PREFIX = "SUBGRPC_"
@@ -29,6 +29,8 @@ def check_combinations(spec: ExperimentSpec) -> list[FieldViolation]:
             found.append(FieldViolation(f"{path}.role", text, "DUPLICATE"))
         found += _check_command(group, path)
         found += _check_env(group.env, f"{path}.env")
+    for index, item in enumerate(spec.inputs):
+        found += under(f"inputs[{index}]", _check_input(item))
     for index, output in enumerate(spec.outputs):
         found += under(f"outputs[{index}]", _check_output(output, roles))
     return found
@@ -49,6 +51,15 @@ def pattern_problem(pattern: str) -> str:
     if "[" in inner or "{" in inner:
         return "may hold the wildcards * ? ** only"
     return ""
+
+
+def _check_input(item: Input) -> list[FieldViolation]:
+    if item.artifact and item.model:
+        text = "artifact and model exclude each other: an input is one of them"
+        return [FieldViolation("model", text, "MUTUALLY_EXCLUSIVE")]
+    if not (item.artifact or item.model):
+        return [FieldViolation("artifact", "give either artifact or model", "REQUIRED")]
+    return []
 
 
 def _check_output(output: Output, roles: Mapping[str, int]) -> list[FieldViolation]:

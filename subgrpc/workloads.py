@@ -7,9 +7,9 @@ from datetime import timedelta
 from google.protobuf.duration_pb2 import Duration
 
 from subgrpc import names, secrets
-from subgrpc.driver import Driver, SupportsOutputs, Workload
+from subgrpc.driver import Driver, SupportsInputs, SupportsOutputs, Workload, WorkloadInput
 from subgrpc.errors import FieldViolation, InvalidSpec
-from subgrpc.v1.experiment_service_pb2 import Experiment
+from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentInput
 from subgrpc.v1.spec_pb2 import Output, OutputWhen, TaskGroup
 from subgrpc.v1.types_pb2 import Resources
 
@@ -86,9 +86,21 @@ def build_workload(
     workload.termination_grace_period.CopyFrom(grace)
     for output in spec.outputs:
         _add_output(workload, output)
+    workload.inputs.extend(map(input_of, experiment.inputs))
     if driver in spec.driver_options:
         workload.options.CopyFrom(spec.driver_options[driver])
     return workload
+
+
+def input_of(resolved: ExperimentInput) -> WorkloadInput:
+    """An input as a driver gets it."""
+    return WorkloadInput(
+        name=resolved.input,
+        digest=resolved.digest,
+        artifact=resolved.artifact,
+        file_count=resolved.file_count,
+        size_bytes=resolved.size_bytes,
+    )
 
 
 def check_abilities(workload: Workload, driver: Driver, *, keeps_artifacts: bool) -> None:
@@ -97,13 +109,18 @@ def check_abilities(workload: Workload, driver: Driver, *, keeps_artifacts: bool
     Raises:
         InvalidSpec: it cannot.
     """
-    text = ""
-    if workload.outputs and not isinstance(driver, SupportsOutputs):
-        text = f"the driver {driver.name!r} of this cluster cannot take outputs"
-    elif workload.outputs and not keeps_artifacts:
-        text = "this server keeps no artifacts"
-    if text:
-        raise InvalidSpec(violations=[FieldViolation("outputs", text, "OUTPUTS_UNSUPPORTED")])
+    found = []
+    for field, asked, able, what in (
+        ("outputs", workload.outputs, isinstance(driver, SupportsOutputs), "take outputs"),
+        ("inputs", workload.inputs, isinstance(driver, SupportsInputs), "give tasks inputs"),
+    ):
+        text = "" if keeps_artifacts else "this server keeps no artifacts"
+        if not able:
+            text = f"the driver {driver.name!r} of this cluster cannot {what}"
+        if asked and text:
+            found.append(FieldViolation(field, text, "FILES_UNSUPPORTED"))
+    if found:
+        raise InvalidSpec(violations=found)
 
 
 def secret_references(workload: Workload) -> set[str]:

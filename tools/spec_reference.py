@@ -23,7 +23,7 @@ from spec_schema import build, is_map, rules_of
 from subgrpc.options.v1.rules_pb2 import Quantity, Rules
 from subgrpc.spec import own
 from subgrpc.spec.fields import words_of
-from subgrpc.v1.spec_pb2 import EnvVar, Output, RetryPolicy, TaskGroup
+from subgrpc.v1.spec_pb2 import EnvVar, Input, Output, RetryPolicy, TaskGroup
 from subgrpc.v1.types_pb2 import Resources
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +32,7 @@ REFERENCE = ROOT / "docs" / "spec.md"
 _MARKS = re.compile(r"(<!-- fields: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _NESTED: dict[str, Descriptor] = {
     each.DESCRIPTOR.name: each.DESCRIPTOR
-    for each in (TaskGroup, EnvVar, Resources, RetryPolicy, Output)
+    for each in (TaskGroup, EnvVar, Resources, RetryPolicy, Output, Input)
 }
 
 
@@ -86,6 +86,7 @@ def _one(field: FieldDescriptor, rules: Rules) -> str:
             "Resources": "[resources](#resources)",
             "RetryPolicy": "[retry policy](#retry-policy)",
             "Output": "[outputs](#outputs)",
+            "Input": "[inputs](#inputs)",
         }
         limits = _limits(rules, "min_seconds", "max_seconds", " s")
         return links[kind.name] + limits

@@ -9,7 +9,7 @@ import click
 from subgrpc.cli import output
 from subgrpc.cli.advice import next_step
 from subgrpc.cli.examples import examples
-from subgrpc.cli.kinds import OUTPUTS, TASKS, labels
+from subgrpc.cli.kinds import INPUTS, OUTPUTS, TASKS, labels
 from subgrpc.cli.options import (
     Connection,
     connection_options,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @output_option
 @connection_options
 def command(connection: Connection, name: str, form: str) -> None:
-    """Show one experiment: its state and why, its tasks, outputs and times.
+    """Show one experiment: its state and why, its tasks, inputs, outputs and times.
 
     NAME is the experiment's id or its full name, teams/TEAM/experiments/ID. What to type next, if
     it waits or has failed, is said on stderr.
@@ -45,6 +45,9 @@ def command(connection: Connection, name: str, form: str) -> None:
     if tasks:
         click.echo()
         TASKS.print_list(form, tasks)
+    if experiment.inputs:
+        click.echo()
+        INPUTS.print_list(form, experiment.inputs)
     if experiment.outputs:
         click.echo()
         OUTPUTS.print_list(form, experiment.outputs)

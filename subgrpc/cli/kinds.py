@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from subgrpc.v1.experiment_service_pb2 import (
         Experiment,
         ExperimentEvent,
+        ExperimentInput,
         ExperimentOutput,
         Task,
     )
@@ -179,6 +180,17 @@ TASKS: Kind[Task] = Kind(
         Column("STARTED", lambda each: output.when(each.status.start_time), wide=True),
         Column("ENDED", lambda each: output.when(each.status.end_time), wide=True),
         Column("MESSAGE", lambda each: each.status.message, wide=True),
+    ),
+)
+INPUTS: Kind[ExperimentInput] = Kind(
+    "inputs",
+    lambda each: short_artifact(each.artifact),
+    (
+        Column("INPUT", lambda each: each.input),
+        Column("FILES", lambda each: str(each.file_count)),
+        Column("SIZE", lambda each: show_size(each.size_bytes)),
+        Column("ARTIFACT", lambda each: short_artifact(each.artifact)),
+        Column("MODEL", lambda each: "/".join(each.model_version.split("/")[3::2])),
     ),
 )
 OUTPUTS: Kind[ExperimentOutput] = Kind(

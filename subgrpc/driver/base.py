@@ -11,18 +11,20 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 from subgrpc.driver.v1.workload_pb2 import (
     DriverDescription,
+    FilePiece,
+    InputFile,
     LogChunk,
     LogGap,
     Observation,
     OutputFile,
-    OutputPiece,
     Run,
     TaskOutput,
     Workload,
+    WorkloadInput,
 )
 from subgrpc.v1.types_pb2 import LogStream
 
@@ -208,7 +210,7 @@ class SupportsOutputs(ABC):
     @abstractmethod
     def read_output(
         self, run: Run, key: OutputKey, paths: Sequence[str], offset: int = 0
-    ) -> AsyncIterator[OutputPiece]:
+    ) -> AsyncIterator[FilePiece]:
         """Yields the content of files, one after the other, in pieces of at most 1 MiB.
 
         Args:
@@ -223,4 +225,40 @@ class SupportsOutputs(ABC):
         """Says that what was taken is stored elsewhere: the backend need not keep it any more.
 
         What is unknown is released already.
+        """
+
+
+class InputContent(Protocol):
+    """The files of an input, as they are given to a driver."""
+
+    def files(self) -> AsyncIterator[Sequence[InputFile]]:
+        """The files, by path (byte order), in batches of at most 1,000."""
+
+    def read(self, files: Sequence[InputFile]) -> AsyncIterator[FilePiece]:
+        """The content of some of them, in pieces of at most 1 MiB, which come in any order."""
+
+
+class SupportsInputs(ABC):
+    """What a driver can do, too, that gives tasks the files which `Workload.inputs` name.
+
+    The caller gives it the files of each input before `submit`, which raises `Unavailable`
+    INPUT_MISSING for what is not there: a backend keeps files for later runs, and may forget those
+    that no run has. Tasks find them in `$SUBGRPC_INPUT_DIR/NAME`; what a task does to them is not
+    what a later run finds.
+
+    Every method may raise `Unavailable` as those of `Driver` do.
+    """
+
+    @abstractmethod
+    async def has_input(self, wanted: WorkloadInput) -> bool:
+        """Whether the backend has all files of an input."""
+
+    @abstractmethod
+    async def put_input(self, wanted: WorkloadInput, content: InputContent) -> None:
+        """Takes the files of an input; returns when the backend has them. What it has is success.
+
+        What fails, or is cancelled, leaves nothing that a run could find.
+
+        Raises:
+            DataLoss: INPUT_DAMAGED, the content is not what its digests say.
         """

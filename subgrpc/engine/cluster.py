@@ -20,6 +20,7 @@ from subgrpc.ending import PATIENT, end
 from subgrpc.engine.absent import Caretaker
 from subgrpc.engine.collector import LogCollector
 from subgrpc.engine.context import Context
+from subgrpc.engine.fetching import ArtifactReader, InputFetcher
 from subgrpc.engine.keeper import Artifacts, OutputKeeper
 from subgrpc.engine.leadership import Candidate, Leadership
 from subgrpc.engine.record import ClusterRecord
@@ -63,6 +64,7 @@ class Parts:
         lease_length: in seconds.
         data_dir: the folder below which each cluster's driver has its own.
         artifacts: where outputs are stored; None: nowhere.
+        inputs: where inputs are read from; given if `artifacts` is.
     """
 
     store: Metastore
@@ -73,6 +75,7 @@ class Parts:
     lease_length: float
     data_dir: Path
     artifacts: Artifacts | None = None
+    inputs: ArtifactReader | None = None
 
 
 class ClusterController:
@@ -249,6 +252,7 @@ class ClusterController:
         driver = await self._open_driver()
         collector = LogCollector(driver, parts.journals, self._queue.add)
         outputs = OutputKeeper(driver, parts.artifacts, self._queue.add)
+        inputs = InputFetcher(driver, parts.inputs, self._queue.add)
         try:
             self._description = await driver.describe()
             context = Context(
@@ -261,6 +265,7 @@ class ClusterController:
                 fence=fence,
                 collector=collector,
                 outputs=outputs,
+                inputs=inputs,
                 leadership=self._leadership,
                 server=parts.server,
             )
@@ -271,6 +276,7 @@ class ClusterController:
             self._driver = None
             await collector.close()
             await outputs.close()
+            await inputs.close()
             await driver.close()
 
     def _home(self) -> str:

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from subgrpc.driver import Driver, DriverDescription, Observation, Run, TaskKey, Workload
 from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import LogCollector, RunKey, run_key
+from subgrpc.engine.fetching import InputFetcher
 from subgrpc.engine.keeper import OutputKeeper
 from subgrpc.engine.leadership import Leadership
 from subgrpc.engine.waits import Waits
@@ -71,6 +72,7 @@ class Context:
     fence: Fence
     collector: LogCollector
     outputs: OutputKeeper
+    inputs: InputFetcher
     leadership: Leadership
     server: str
     memory: Memory = field(default_factory=Memory)

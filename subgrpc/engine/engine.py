@@ -9,6 +9,7 @@ import structlog
 
 from subgrpc import names
 from subgrpc.engine.cluster import ClusterController, Parts
+from subgrpc.engine.fetching import ArtifactReader
 from subgrpc.engine.keeper import Artifacts
 from subgrpc.engine.settings import EngineSettings
 from subgrpc.errors import FieldViolation, InvalidArgument, Unavailable
@@ -39,8 +40,9 @@ class Engine:
         secrets: FileSecrets,
         settings: EngineSettings,
         artifacts: Artifacts | None = None,
+        inputs: ArtifactReader | None = None,
     ) -> None:
-        """Without `artifacts` experiments cannot have outputs."""
+        """Without `artifacts` and `inputs` experiments can have neither outputs nor inputs."""
         self._store = metastore
         parts = Parts(
             store=metastore,
@@ -51,6 +53,7 @@ class Engine:
             lease_length=settings.lease_length,
             data_dir=settings.data_dir,
             artifacts=artifacts,
+            inputs=inputs,
         )
         self._controllers = {
             name: ClusterController(name, cluster, parts, default=name == settings.default_cluster)

@@ -17,9 +17,9 @@ import structlog
 from subgrpc import faults, names, reasons
 from subgrpc.driver import (
     Driver,
+    FilePiece,
     OutputFile,
     OutputKey,
-    OutputPiece,
     Run,
     SupportsOutputs,
     TaskKey,
@@ -97,7 +97,7 @@ class Content:
         """The files, by path, in batches."""
         return self.driver.output_files(self.run, self.key)
 
-    async def read(self, paths: Sequence[str]) -> AsyncIterator[OutputPiece]:
+    async def read(self, paths: Sequence[str]) -> AsyncIterator[FilePiece]:
         """The content of files, one after the other."""
         async for piece in self.driver.read_output(self.run, self.key, paths):
             self.done += len(piece.data)

@@ -35,6 +35,7 @@ NOT_RETRIED = frozenset(
         reasons.TIMEOUT,
         reasons.QUEUE_TIMEOUT,
         reasons.INVALID_SPEC,
+        reasons.INPUT_FAILED,
         reasons.SECRET_NOT_FOUND,
         reasons.CANCELLED,
         reasons.DELETED,

@@ -12,7 +12,14 @@ from subgrpc.engine import lifecycle
 from subgrpc.engine.collector import run_key
 from subgrpc.engine.context import Context, micros, store_experiment, store_step, timestamp
 from subgrpc.engine.waits import Waits
-from subgrpc.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from subgrpc.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from subgrpc.metastore import AttemptRow, Transaction
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment
@@ -53,6 +60,8 @@ async def start_or_wait(
             context, experiment.uid, api.EXPERIMENT_STATE_FAILED, _refusal(error), error.message
         )
         return
+    if await _waits_for_inputs(context, experiment):
+        return
     handle = await context.driver.prepare(workload)
     faults.point("attempt.prepared")
     row = await context.store.write(
@@ -63,6 +72,29 @@ async def start_or_wait(
         faults.point("attempt.stored")
         await submit(context, experiment, row)
         context.queue.add(experiment.uid)
+
+
+async def _waits_for_inputs(context: Context, experiment: Experiment) -> bool:
+    """Whether the backend lacks inputs of an experiment, which are being fetched or cannot be."""
+    if not experiment.inputs:
+        return False
+    uid = experiment.uid
+    try:
+        waits = await context.inputs.waits(experiment)
+    except (NotFound, DataLoss) as error:
+        failed = api.EXPERIMENT_STATE_FAILED
+        await conclude(context, uid, failed, reasons.INPUT_FAILED, error.message)
+        return True
+
+    def explain(tx: Transaction) -> None:
+        current = tx.experiment(uid)
+        if current is not None and current.state == api.EXPERIMENT_STATE_QUEUED:
+            current.reason, current.message = reasons.FETCHING_INPUTS, waits
+            tx.save_experiment(current)
+
+    if waits:
+        await context.store.write(explain, fence=context.fence)
+    return bool(waits)
 
 
 async def submit(context: Context, experiment: Experiment, row: AttemptRow) -> None:
@@ -162,6 +194,10 @@ async def _submit(context: Context, experiment: Experiment, row: AttemptRow) -> 
     except (AlreadyExists, InvalidArgument, NotFound, FailedPrecondition) as error:
         _log.error("submit.refused", experiment=experiment.name, error=error.message)
         return error
+    except Unavailable as error:
+        if error.reason == "INPUT_MISSING":  # it was forgotten since it was fetched
+            await context.inputs.waits(experiment)
+        raise
     faults.point("attempt.submitted")
     context.memory.submitted.add(run_key(run))
     return None

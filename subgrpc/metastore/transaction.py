@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from subgrpc.errors import AlreadyExists, NotFound
 from subgrpc.filters import micros
-from subgrpc.metastore import logs
+from subgrpc.metastore import artifacts, logs
 from subgrpc.metastore.database import Row, WriteDatabase
 from subgrpc.metastore.engine_transaction import EngineTransaction
 from subgrpc.metastore.kinds import EXPERIMENTS
@@ -95,6 +95,7 @@ class Transaction(EngineTransaction):
 
         Raises:
             AlreadyExists: EXPERIMENT_EXISTS, the team has one of that id.
+            NotFound: ARTIFACT_NOT_FOUND, one of its inputs is gone.
         """
         name, uid, cluster = experiment.name, experiment.uid, experiment.cluster
         _, team, _, experiment_id = name.split("/")
@@ -115,6 +116,8 @@ class Transaction(EngineTransaction):
             ),
         )
         self._insert_labels(experiment, team, created)
+        for each in experiment.inputs:
+            artifacts.refer(self, each.artifact, name)
         self.changed(EXPERIMENTS.name, uid, team, None, body)
         self._sequences[uid] = 0
         self._loaded[uid] = _Stored(uid, team, cluster, created, self.now, self.revision, body)
@@ -141,6 +144,8 @@ class Transaction(EngineTransaction):
             *(_end_time(experiment), self.revision, _active(experiment), body, stored.uid),
         )
         self.run(self.statements.update_experiment, row)
+        if experiment.inputs and experiment.state in ENDED:
+            artifacts.release(self, experiment.name)
         if Experiment.FromString(stored.body).labels != experiment.labels:
             self.run(self.statements.delete_labels, (stored.uid,))
             self._insert_labels(experiment, stored.team, stored.create_time)
@@ -163,6 +168,9 @@ class Transaction(EngineTransaction):
             *(statements.delete_attempts, statements.delete_experiment),
         ):
             self.run(sql, (uid,))
+        gone = Experiment.FromString(stored.body)
+        if gone.inputs:
+            artifacts.release(self, gone.name)
         self.changed(EXPERIMENTS.name, uid, stored.team, stored.body, None)
         del self._loaded[uid]
         self._sequences.pop(uid, None)

@@ -39,6 +39,7 @@ from subgrpc.rpc.servicers import cluster_use_cases, experiment_use_cases, model
 from subgrpc.rpc.standard import Health, add_diagnostics
 from subgrpc.secrets import FileSecrets
 from subgrpc.services.artifacts.garbage import Collector
+from subgrpc.services.artifacts.inputs import InputArtifacts
 from subgrpc.services.artifacts.outputs import OutputArtifacts
 from subgrpc.services.clusters import ClusterCatalog
 from subgrpc.services.experiments import Experiments
@@ -161,6 +162,7 @@ class Server:
         secrets = FileSecrets(config.data_dir / "secrets")
         storage = open_storage(config, store, self._plugins)
         self._stack.push_async_callback(storage.close)
+        inputs = InputArtifacts(store, storage)
         engine = Engine(
             metastore=store,
             journals=journals,
@@ -174,6 +176,7 @@ class Server:
                 lease_length=config.lease_length,
             ),
             artifacts=OutputArtifacts(store, storage),
+            inputs=inputs,
         )
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)
         collector = Collector(store, storage)
@@ -195,7 +198,7 @@ class Server:
         clusters = _Clusters(engine, frozenset(config.clusters), config.chosen_default())
         watches = Watches(store, tokens, gate.draining, config.heartbeat)
         experiments = experiment_use_cases(
-            Experiments(store, tokens, clusters, secrets),
+            Experiments(store, tokens, clusters, secrets, inputs),
             History(store, tokens),
             watches,
             Logs(store, journals, tokens, config.heartbeat, peers, log_store.cache),

@@ -5,7 +5,7 @@ A use case writes what is wanted and wakes the engine; nothing here runs anythin
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from subgrpc import names, reasons
@@ -38,7 +38,8 @@ from subgrpc.services.requests import Once
 from subgrpc.services.spec_rules import SecretLookup, check_spec
 from subgrpc.tokens import TokenCodec
 from subgrpc.v1 import experiment_service_pb2 as api
-from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
+from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent, ExperimentInput
+from subgrpc.v1.spec_pb2 import ExperimentSpec, Input
 from subgrpc.validation import raise_violations, under
 
 BATCH_BYTES: Final = 3 << 20
@@ -63,12 +64,25 @@ class Clusters(Protocol):
         """Sees to it that the engine looks at an experiment now."""
 
 
+class Inputs(Protocol):
+    """Says what the inputs of specs mean."""
+
+    async def resolve(self, team: str, inputs: Sequence[Input]) -> Sequence[ExperimentInput]:
+        """What they mean now. Raises InvalidArgument, with paths that start at the spec."""
+
+
 class Experiments:
     """The use cases of ExperimentService that concern one experiment, or the list of them."""
 
     def __init__(
-        self, store: Metastore, tokens: TokenCodec, clusters: Clusters, secrets: SecretLookup
+        self,
+        store: Metastore,
+        tokens: TokenCodec,
+        clusters: Clusters,
+        secrets: SecretLookup,
+        inputs: Inputs,
     ) -> None:
+        self._inputs = inputs
         self._store = store
         self._tokens = tokens
         self._clusters = clusters
@@ -227,12 +241,21 @@ class Experiments:
         spec = request.experiment.spec
         raise_violations(under("experiment.spec", check_spec(spec, team, self._secrets)))
         experiment = new_experiment(request, team, self._cluster(spec.cluster), principal)
+        if spec.inputs:
+            experiment.inputs.extend(await self._resolved(team, spec))
         try:
             await self._clusters.validate(experiment.cluster, experiment)
         except InvalidSpec as error:
             violations = under("experiment.spec", error.violations)
             raise InvalidSpec(violations=violations, reason=error.reason) from error
         return experiment
+
+    async def _resolved(self, team: str, spec: ExperimentSpec) -> Sequence[ExperimentInput]:
+        try:
+            return await self._inputs.resolve(team, spec.inputs)
+        except InvalidArgument as error:
+            violations = under("experiment.spec", error.violations)
+            raise InvalidArgument(violations=violations, reason=error.reason) from error
 
     def _cluster(self, asked: str) -> str:
         """The cluster's full name, or the default one's."""

@@ -23,8 +23,9 @@ What may be overridden:
 - `exposed`: what others see of a run in the backend, in which secrets are looked for.
 
 What a backend lacks it says in `describe()`: without `capacity` nothing waits for room, without the
-capability `separate-streams` stderr may come on stdout. Outputs are tested of drivers that are
-`SupportsOutputs`; that needs `mkdir`, `mv` and `dirname` where tasks run.
+capability `separate-streams` stderr may come on stdout. Inputs and outputs are tested of
+drivers that are `SupportsInputs` and `SupportsOutputs`; that needs `cat`, `mkdir`, `mv`,
+`dirname` and `sha256sum` where tasks run.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ import pytest_asyncio
 
 from subgrpc.driver import Driver
 from subgrpc.testing.conformance.basics import Basics
+from subgrpc.testing.conformance.inputs import Inputs
 from subgrpc.testing.conformance.interruptions import Interruptions
 from subgrpc.testing.conformance.outages import Outages
 from subgrpc.testing.conformance.outcomes import Outcomes
@@ -79,6 +81,7 @@ class DriverContract(
     Outcomes,
     Output,
     Outputs,
+    Inputs,
     Watching,
     Outages,
     Secrecy,

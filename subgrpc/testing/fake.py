@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import ClassVar
 
@@ -34,8 +33,10 @@ from subgrpc.driver import (
 )
 from subgrpc.errors import AlreadyExists, FieldViolation, InvalidSpec, NotFound, Unavailable
 from subgrpc.plugins import hookimpl
+from subgrpc.testing.fake_inputs import FakeInputs, Inputs
 from subgrpc.testing.fake_logs import length_of, pieces_of
 from subgrpc.testing.fake_outputs import FakeOutputs, Taken
+from subgrpc.testing.fake_run import FakeRun as FakeRun
 from subgrpc.v1.types_pb2 import LogStream, Resources, TaskState, TaskStatus
 
 RunKey = tuple[str, int]
@@ -44,36 +45,6 @@ ENDED = (
     TaskState.TASK_STATE_FAILED,
     TaskState.TASK_STATE_CANCELLED,
 )
-
-
-@dataclass(slots=True)
-class FakeRun:
-    """A run in the fake backend.
-
-    Attributes:
-        secrets: what came with submit.
-        tasks: every task's status.
-        reason: why the run waits.
-        output: what was written, by task and stream; a gap is a number of lost bytes.
-        stops: (tasks, grace) of every stop that was asked for.
-        taken: what was taken of its outputs: see `fake_outputs.take`.
-    """
-
-    run: Run
-    workload: Workload
-    secrets: dict[str, bytes]
-    tasks: dict[TaskKey, TaskStatus]
-    reason: str = ""
-    message: str = ""
-    output: dict[tuple[TaskKey, int], list[bytes | int]] = field(default_factory=dict)
-    stops: list[tuple[tuple[TaskKey, ...], timedelta]] = field(default_factory=list)
-    taken: Taken = field(default_factory=dict)
-
-    def observation(self) -> Observation:
-        """How it stands, as a copy."""
-        answer = Observation(run=self.run, reason=self.reason, message=self.message)
-        answer.tasks.extend(self.tasks.values())
-        return answer
 
 
 class FakeBackend:
@@ -89,6 +60,7 @@ class FakeBackend:
         violations: what `validate` and `submit` object to.
         calls: (method, run key) of every call of submit, get, stop and delete.
         runs: every run that was submitted and not deleted.
+        inputs: the files of inputs that were put.
     """
 
     def __init__(self, *, automatic: bool = False) -> None:
@@ -101,6 +73,7 @@ class FakeBackend:
         self.violations: list[FieldViolation] = []
         self.calls: list[tuple[str, RunKey]] = []
         self.runs: dict[RunKey, FakeRun] = {}
+        self.inputs: Inputs = {}
         self._changed = asyncio.Event()
         self._log: list[Run] = []
 
@@ -125,7 +98,7 @@ class FakeBackend:
         return DriverDescription(
             driver=FakeDriver.name,
             version="1",
-            capabilities=["outputs", "separate-streams"],
+            capabilities=["inputs", "outputs", "separate-streams"],
             platform="fake/fake",
             default_request=Resources(cpu="100m", memory="128Mi"),
         )
@@ -268,7 +241,7 @@ class FakeBackend:
         self._changed = asyncio.Event()
 
 
-class FakeDriver(FakeOutputs, Driver):
+class FakeDriver(FakeInputs, FakeOutputs, Driver):
     """The driver of a `FakeBackend`."""
 
     name: ClassVar[str] = "fake"
@@ -309,6 +282,7 @@ class FakeDriver(FakeOutputs, Driver):
             if known.workload != own:
                 raise AlreadyExists(f"the run {_key(run)} is another one", reason="RUN_EXISTS")
             return
+        await self.check_inputs(workload.inputs)
         tasks = {
             TaskKey(group.role, index): TaskStatus(
                 role=group.role, index=index, state=TaskState.TASK_STATE_QUEUED
@@ -386,6 +360,11 @@ class FakeDriver(FakeOutputs, Driver):
         known = self._known(run)
         self._check_task(known, task)
         return known.taken
+
+    async def inputs(self) -> Inputs:
+        """The backend's inputs."""
+        await self.backend.enter()
+        return self.backend.inputs
 
     def _check_task(self, known: FakeRun, task: TaskKey) -> None:
         if TaskKey(*task) not in known.tasks:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from subgrpc.driver import (
+    FilePiece,
     OutputFile,
     OutputKey,
-    OutputPiece,
     Run,
     SupportsOutputs,
     TaskKey,
@@ -95,7 +95,7 @@ class FakeOutputs(SupportsOutputs):
 
     async def read_output(
         self, run: Run, key: OutputKey, paths: Sequence[str], offset: int = 0
-    ) -> AsyncIterator[OutputPiece]:
+    ) -> AsyncIterator[FilePiece]:
         """Yields the content of files."""
         for number, path in enumerate(paths):
             files = (await self._one(run, key)).files
@@ -103,7 +103,7 @@ class FakeOutputs(SupportsOutputs):
                 raise NotFound(f"there is no file {path!r}", reason="FILE_NOT_FOUND")
             data = files[path]
             for start in range(0 if number else offset, len(data), _PIECE):
-                yield OutputPiece(file=number, offset=start, data=data[start : start + _PIECE])
+                yield FilePiece(file=number, offset=start, data=data[start : start + _PIECE])
 
     async def release_output(self, run: Run, key: OutputKey) -> None:
         """Forgets what was taken."""

@@ -124,6 +124,21 @@ def keep_many(folder: str, count: int) -> Step:
     return Step("keep_many", count, folder)
 
 
+def show(path: str) -> Step:
+    """Writes the content of a file below $SUBGRPC_INPUT_DIR."""
+    return Step("show", text=path)
+
+
+def hash_of(path: str) -> Step:
+    """Writes what `sha256sum` says of a file below $SUBGRPC_INPUT_DIR that it reads from stdin."""
+    return Step("hash_of", text=path)
+
+
+def spoil(path: str) -> Step:
+    """Tries to add to a file below $SUBGRPC_INPUT_DIR, which may be refused."""
+    return Step("spoil", text=path)
+
+
 def program(*steps: Step, arguments: Sequence[str] = ()) -> list[str]:
     """Returns the argument vector of a program."""
     traps = any(step.kind == "on_term" for step in steps)
@@ -162,6 +177,10 @@ def _shell(step: Step, traps: bool) -> str:
         return "trap '' TERM"
     if step.kind == "daemon":
         return f"(setsid sleep {FOREVER:g} >/dev/null 2>&1 &)"
+    if step.kind in ("show", "hash_of", "spoil"):
+        place = '"$SUBGRPC_INPUT_DIR"/' + shlex.quote(step.text)
+        commands = {"show": f"cat {place}", "hash_of": f"sha256sum < {place}"}
+        return commands.get(step.kind, f"(echo x >> {place}) 2>/dev/null || :")
     if step.kind.startswith("keep"):
         return _keeping(step, count)
     if step.kind == "on_term":

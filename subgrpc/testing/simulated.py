@@ -7,6 +7,7 @@ What has no program (see `subgrpc.testing.programs`) is a command that does not 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import timedelta
@@ -115,6 +116,14 @@ class SimulatedBackend(FakeBackend):
     def argument(self, text: str) -> str:
         """An argument as a task gets it."""
         return text
+
+    def input_files(self, process: Process) -> dict[str, bytes]:
+        """What a task finds in $SUBGRPC_INPUT_DIR, by path."""
+        return {
+            f"{each.name}/{path}": data
+            for each in self.runs[process.key].workload.inputs
+            for path, data in self.inputs[each.digest].items()
+        }
 
     def take_output(self, process: Process, output: WorkloadOutput, *, final: bool) -> int:
         """Takes an output of a task; returns how many files it has."""
@@ -237,6 +246,10 @@ class Process:
             return b"".join(self._backend.argument(e).encode() + b"\0" for e in arguments)
         if step.kind == "variable":
             return self._backend.environment(self).get(step.text, b"") + b"\0"
+        if step.kind in ("show", "hash_of", "spoil"):
+            content = self._backend.input_files(self)[step.text]
+            hashed = f"{hashlib.sha256(content).hexdigest()}  -\n".encode()
+            return {"show": content, "hash_of": hashed}.get(step.kind, b"")
         return step.written()
 
     async def _say_farewell(self, step: Step) -> None:

@@ -204,6 +204,7 @@ class Experiment(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     FIRST_FAILURE_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, "teams/TEAM/experiments/EXPERIMENT"."""
     uid: _builtins.str
@@ -267,6 +268,10 @@ class Experiment(_message.Message):
         ListArtifacts finds all of them by its filter's field `experiment`.
         """
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExperimentInput]:
+        """What the inputs of the spec meant when it was created."""
+
     def __init__(
         self,
         *,
@@ -289,14 +294,63 @@ class Experiment(_message.Message):
         roles: _abc.Iterable[Global___RoleStatus] | None = ...,
         first_failure: Global___TaskFailure | None = ...,
         outputs: _abc.Iterable[Global___ExperimentOutput] | None = ...,
+        inputs: _abc.Iterable[Global___ExperimentInput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "first_failure", b"first_failure", "spec", b"spec", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cluster", b"cluster", "create_time", b"create_time", "creator", b"creator", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "first_failure", b"first_failure", "labels", b"labels", "message", b"message", "name", b"name", "outputs", b"outputs", "reason", b"reason", "roles", b"roles", "spec", b"spec", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cluster", b"cluster", "create_time", b"create_time", "creator", b"creator", "display_name", b"display_name", "end_time", b"end_time", "etag", b"etag", "first_failure", b"first_failure", "inputs", b"inputs", "labels", b"labels", "message", b"message", "name", b"name", "outputs", b"outputs", "reason", b"reason", "roles", b"roles", "spec", b"spec", "start_time", b"start_time", "state", b"state", "uid", b"uid", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Experiment: _TypeAlias = Experiment  # noqa: Y015
+
+@_typing.final
+class ExperimentInput(_message.Message):
+    """What an input of an experiment is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    ARTIFACT_UID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    FILE_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    input: _builtins.str
+    """The input's name in the spec."""
+    artifact: _builtins.str
+    """The artifact, "teams/TEAM/artifacts/ARTIFACT"."""
+    artifact_uid: _builtins.str
+    """Its uid."""
+    digest: _builtins.str
+    """`Artifact.digest`: what its files are."""
+    file_count: _builtins.int
+    """How many files it has."""
+    size_bytes: _builtins.int
+    """The sum of their sizes."""
+    model_version: _builtins.str
+    """The version of a model that was asked for,
+    "teams/TEAM/models/MODEL/versions/VERSION"; empty: an artifact was.
+    """
+    def __init__(
+        self,
+        *,
+        input: _builtins.str = ...,
+        artifact: _builtins.str = ...,
+        artifact_uid: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        file_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "artifact_uid", b"artifact_uid", "digest", b"digest", "file_count", b"file_count", "input", b"input", "model_version", b"model_version", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExperimentInput: _TypeAlias = ExperimentInput  # noqa: Y015
 
 @_typing.final
 class ExperimentOutput(_message.Message):

@@ -88,6 +88,7 @@ class ExperimentSpec(_message.Message):
     RETRY_POLICY_FIELD_NUMBER: _builtins.int
     TERMINATION_GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     DRIVER_OPTIONS_FIELD_NUMBER: _builtins.int
     description: _builtins.str
     """Free text for people."""
@@ -133,6 +134,12 @@ class ExperimentSpec(_message.Message):
         """Files that tasks leave behind and that are kept, as artifacts."""
 
     @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
+        """Artifacts and versions of models that every task finds, in the folder
+        "$SUBGRPC_INPUT_DIR".
+        """
+
+    @_builtins.property
     def driver_options(self) -> _containers.MessageMap[_builtins.str, _struct_pb2.Struct]:
         """Options for drivers, by the driver's name; only those of the driver that
         runs the experiment are read. `Cluster.options_schema` of a cluster says
@@ -152,11 +159,12 @@ class ExperimentSpec(_message.Message):
         retry_policy: Global___RetryPolicy | None = ...,
         termination_grace_period: _duration_pb2.Duration | None = ...,
         outputs: _abc.Iterable[Global___Output] | None = ...,
+        inputs: _abc.Iterable[Global___Input] | None = ...,
         driver_options: _abc.Mapping[_builtins.str, _struct_pb2.Struct] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["queue_timeout", b"queue_timeout", "retry_policy", b"retry_policy", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description", b"description", "driver_options", b"driver_options", "env", b"env", "outputs", b"outputs", "queue_timeout", b"queue_timeout", "retry_policy", b"retry_policy", "task_groups", b"task_groups", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "description", b"description", "driver_options", b"driver_options", "env", b"env", "inputs", b"inputs", "outputs", b"outputs", "queue_timeout", b"queue_timeout", "retry_policy", b"retry_policy", "task_groups", b"task_groups", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -355,6 +363,47 @@ class Output(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Output: _TypeAlias = Output  # noqa: Y015
+
+@_typing.final
+class Input(_message.Message):
+    """An artifact, or a model's version, that tasks read: its files are in the
+    folder "$SUBGRPC_INPUT_DIR/NAME" before a task starts. They were compared with
+    their digests, may not be written to, and are kept by the machine for the
+    next experiment. What a name or an alias means is settled when the experiment
+    is created (`Experiment.inputs`) and the same for every attempt; it cannot be
+    deleted before the experiment has ended.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The input's name, unique in the experiment."""
+    artifact: _builtins.str
+    """An artifact of the same team: "ARTIFACT" or "teams/TEAM/artifacts/ARTIFACT".
+    Either this or `model` is given.
+    """
+    model: _builtins.str
+    """A version of a model of the same team, "MODEL/VERSION", or that which an
+    alias has now, "MODEL@ALIAS"; "models/" may stand before it. Either this or
+    `artifact` is given.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        artifact: _builtins.str = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "model", b"model", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Input: _TypeAlias = Input  # noqa: Y015
 
 @_typing.final
 class RetryPolicy(_message.Message):

@@ -20,6 +20,7 @@ SERVER = {
     "output.stored": 4,
     "output.recorded": 1,
     "local.released": 1,
+    "local.input-made": 1,
     "logs.collected": 8,
     "logs.sealed": 8,
     "backend.cleaned": 8,

@@ -151,3 +151,24 @@ def test_checkpoints_of_a_run_that_is_killed(own: Cli) -> None:
     os.kill(int(claim.read_text().split()[0]), signal.SIGKILL)
     own.reaches("doomed", "FAILED")
     assert pulled(own, "doomed") == {"a": b"1\n"}
+
+
+def test_what_one_run_leaves_another_reads(shared: Cli) -> None:
+    """As an input: by the artifact that the first one made; it says what it has read."""
+    writes = """
+        name: writes
+        command: seq 100000 >$SUBGRPC_OUTPUT_DIR/model/numbers
+        outputs: [{name: model}]
+    """
+    shared("run", spec(shared, writes), code=0)
+    [output] = shared.json("get", "writes")["outputs"]
+    reads = f"""
+        name: reads
+        command: sha256sum <$SUBGRPC_INPUT_DIR/model/numbers
+        inputs: [{{name: model, artifact: {output["artifact"]}}}]
+    """
+    done = shared("run", spec(shared, reads), code=0)
+    wanted = "".join(f"{number}\n" for number in range(1, 100_001)).encode()
+    assert hashlib.sha256(wanted).hexdigest() in done.stdout.decode()
+    shown = shared("get", "reads", code=0).stdout.decode()
+    assert output["artifact"].rpartition("/")[2] in shown

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from subgrpc.driver import OutputFile, OutputPiece, TaskKey
+from subgrpc.driver import FilePiece, OutputFile, TaskKey
 from subgrpc.errors import AlreadyExists, InvalidArgument
 from subgrpc.metastore import Metastore
 from subgrpc.rpc.artifacts import open_storage
@@ -108,12 +108,12 @@ class Content:
     async def files(self) -> AsyncIterator[list[OutputFile]]:
         yield [OutputFile(path=path, size_bytes=size) for path, size in self._sizes.items()]
 
-    async def read(self, paths: Any) -> AsyncIterator[OutputPiece]:
+    async def read(self, paths: Any) -> AsyncIterator[FilePiece]:
         self.read_paths += paths
         for number, path in enumerate(paths):
             data = self._files[path]
             for start in range(0, len(data), MIB):
-                yield OutputPiece(file=number, offset=start, data=data[start : start + MIB])
+                yield FilePiece(file=number, offset=start, data=data[start : start + MIB])
 
 
 @pytest.fixture

@@ -69,6 +69,26 @@ def test_words_that_are_none(outputs: str) -> None:
         read(outputs)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "field", "reason"),
+    [
+        ("[{artifact: a}]", "inputs[0].name", "REQUIRED"),
+        ("[{name: a}]", "inputs[0].artifact", "REQUIRED"),
+        ("[{name: a, artifact: a, model: b/1}]", "inputs[0].model", "MUTUALLY_EXCLUSIVE"),
+        ("[{name: a, artifact: a}, {name: a, artifact: b}]", "inputs[1].name", "DUPLICATE"),
+        ("[{name: a, artifact: ../a}]", "inputs[0].artifact", "PATTERN"),
+        ("[{name: a, model: digits}]", "inputs[0].model", "PATTERN"),
+        ("[{name: a, model: digits/0}]", "inputs[0].model", "PATTERN"),
+        ("[{name: a/b, artifact: a}]", "inputs[0].name", "PATTERN"),
+    ],
+)
+def test_mistakes_of_inputs(inputs: str, field: str, reason: str) -> None:
+    """Each is told with its place and a reason."""
+    with pytest.raises(InvalidArgument) as caught:
+        parse_spec(f"command: x\ninputs: {inputs}")
+    assert (field, reason) in [(each.field, each.reason) for each in caught.value.violations]
+
+
 def workload_of(text: str) -> Workload:
     experiment = parse_spec(text).experiment
     experiment.name = "teams/default/experiments/x"

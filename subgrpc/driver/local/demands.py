@@ -88,7 +88,7 @@ def check(workload: Workload, host: Host) -> None:
             continue
         violations += _check_demand(demand, group.replicas, host, path)
         demands.append(total([demand] * group.replicas))
-    violations += _check_outputs(workload)
+    violations += _check_outputs(workload) + _check_inputs(workload)
     if not violations and not total(demands).fits(_capacity(host)):
         together = total(demands)
         text = (
@@ -98,6 +98,15 @@ def check(workload: Workload, host: Host) -> None:
         violations.append(FieldViolation("groups", text, "EXCEEDS_CAPACITY"))
     if violations:
         raise InvalidSpec(violations=violations)
+
+
+def _check_inputs(workload: Workload) -> list[FieldViolation]:
+    names = [each.name for each in workload.inputs]
+    return [
+        FieldViolation(f"inputs[{number}].name", f"{name!r} is no input's name, or is used twice")
+        for number, name in enumerate(names)
+        if not _OUTPUT.fullmatch(name) or name in names[:number]
+    ]
 
 
 def _check_outputs(workload: Workload) -> list[FieldViolation]:

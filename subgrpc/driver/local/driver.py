@@ -37,9 +37,11 @@ from subgrpc.driver import (
 )
 from subgrpc.driver.local import demands, folders, output
 from subgrpc.driver.local.admission import Ledger
+from subgrpc.driver.local.cache import InputCache
 from subgrpc.driver.local.feeds import Feed
 from subgrpc.driver.local.folders import disk, run_key
 from subgrpc.driver.local.host import Host, look
+from subgrpc.driver.local.inputs import LocalInputs
 from subgrpc.driver.local.launch import Launcher, check_secrets
 from subgrpc.driver.local.notify import Notifier
 from subgrpc.driver.local.options import (
@@ -66,7 +68,7 @@ _EXPLAIN_ALL = 30
 _log = structlog.get_logger(__name__)
 
 
-class LocalDriver(LocalOutputs, Driver):
+class LocalDriver(LocalInputs, LocalOutputs, Driver):
     """Runs tasks as processes of the server's host."""
 
     name: ClassVar[str] = "local"
@@ -76,6 +78,7 @@ class LocalDriver(LocalOutputs, Driver):
     def __init__(self, data_dir: Path, options: HostOptions) -> None:
         self._data_dir = data_dir
         self._options = options
+        self._cache = InputCache(data_dir, options.input_cache)
         self._feeds: set[Feed] = set()
         self._notifier = Notifier(self._look_at_all)
         self._ticker: asyncio.Task[None] | None = None
@@ -125,7 +128,7 @@ class LocalDriver(LocalOutputs, Driver):
     async def describe(self) -> DriverDescription:
         """Says what this host has and what is taken."""
         host, used = self._host, self._ledger.used
-        capabilities = ["outputs", "separate-streams"]
+        capabilities = ["inputs", "outputs", "separate-streams"]
         if host.gpus:
             capabilities.append("gpus")
         if host.cgroup:
@@ -163,6 +166,8 @@ class LocalDriver(LocalOutputs, Driver):
         elif not _same_work(known.workload, workload):
             text = f"the run {run_key(run)} was submitted before with a different workload"
             raise AlreadyExists(text, reason="RUN_EXISTS")
+        # Without secrets it does not start: its inputs come first.
+        await self.place_inputs(known)
         known.secrets = dict(secrets)
         if known.placed:
             for task in known.tasks.values():

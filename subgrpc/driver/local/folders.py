@@ -3,6 +3,7 @@
 runs/<uid>/<attempt>/workload.pb      what runs, without secrets
 runs/<uid>/<attempt>/order            when it was submitted, in ns: its place in the queue
 runs/<uid>/<attempt>/placed           it was given resources; which GPUs each task has
+runs/<uid>/<attempt>/in/              $SUBGRPC_INPUT_DIR of all tasks
 runs/<uid>/<attempt>/<role>-<index>/  a task: lock, claim, status.json, stop, stdout, stderr,
                                       agent.log, work/, out/ ($SUBGRPC_OUTPUT_DIR),
                                       taken/ (see `subgrpc.agent.taking`)
@@ -31,6 +32,7 @@ RUNS = "runs"
 TRASH = "trash"
 WORK = "work"
 OUT = "out"
+INPUTS = "in"
 AGENT_LOG = "agent.log"
 
 RunKey = tuple[str, int]

@@ -17,7 +17,7 @@ from subgrpc import faults
 from subgrpc.agent import outputs, request, status
 from subgrpc.driver import TaskKey, Workload, WorkloadGroup, WorkloadOutput
 from subgrpc.driver.local.demands import memory_limit
-from subgrpc.driver.local.folders import AGENT_LOG, OUT, WORK
+from subgrpc.driver.local.folders import AGENT_LOG, INPUTS, OUT, WORK
 from subgrpc.driver.local.host import Host
 from subgrpc.driver.local.options import working_directory
 from subgrpc.errors import FieldViolation, InvalidSpec
@@ -80,6 +80,8 @@ def make_request(
     out = folder / OUT
     env = _environment(workload, group, task, secrets, host, gpus, cwd)
     env[b"SUBGRPC_OUTPUT_DIR"] = os.fsencode(out)
+    if workload.inputs:
+        env[b"SUBGRPC_INPUT_DIR"] = os.fsencode(folder.parent / INPUTS)
     return request.Request(
         args=[arg.encode() for arg in group.args],
         env=env,

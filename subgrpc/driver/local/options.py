@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from google.protobuf.json_format import MessageToDict, ParseDict
@@ -16,6 +16,8 @@ from subgrpc.quantities import parse_bytes, parse_cpu
 WORKING_DIRECTORY = "working_directory"
 FOLDER = "folder"
 """The cluster's option that says where its runs are kept."""
+CACHE = "input_cache"
+"""The cluster's option that says how large the cache of inputs may be."""
 
 _SCHEMA = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -42,11 +44,13 @@ class HostOptions:
         cpu: millicores.
         memory: bytes.
         gpus: the ids of the GPUs, as CUDA_VISIBLE_DEVICES has them.
+        input_cache: bytes of inputs that are kept though no run has them.
     """
 
     cpu: int | None = None
     memory: int | None = None
     gpus: tuple[str, ...] | None = None
+    input_cache: int = parse_bytes("20Gi")
 
 
 def options_schema() -> Struct:
@@ -57,15 +61,16 @@ def options_schema() -> Struct:
 def host_options(options: Mapping[str, object]) -> HostOptions:
     """Reads a cluster's options: `cpu`, `memory`, and `gpus` (a number) or `gpu_ids` (a list).
 
-    `folder` is read by `runs_folder`.
+    `input_cache` says how many bytes of inputs are kept that no run has; 20Gi. `folder` is read by
+    `runs_folder`.
 
     Raises:
         InvalidArgument: one is unknown or wrong; all of them are named.
     """
-    violations = _unknown(options, ("cpu", "memory", "gpus", "gpu_ids", FOLDER), "")
+    violations = _unknown(options, ("cpu", "memory", "gpus", "gpu_ids", FOLDER, CACHE), "")
     violations += _folder_violations(options)
     found: dict[str, int | None] = {}
-    for key, parse in (("cpu", parse_cpu), ("memory", parse_bytes)):
+    for key, parse in (("cpu", parse_cpu), ("memory", parse_bytes), (CACHE, parse_bytes)):
         try:
             found[key] = parse(str(options[key])) if key in options else None
         except ValueError as error:
@@ -84,7 +89,9 @@ def host_options(options: Mapping[str, object]) -> HostOptions:
             violations.append(FieldViolation("gpus", text))
     if violations:
         raise InvalidArgument(violations=violations)
-    return HostOptions(found["cpu"], found["memory"], gpus)
+    cache = found[CACHE]
+    host = HostOptions(found["cpu"], found["memory"], gpus)
+    return host if cache is None else replace(host, input_cache=cache)
 
 
 def runs_folder(options: Mapping[str, object], data_dir: str) -> str:

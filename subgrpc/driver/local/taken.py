@@ -11,7 +11,7 @@ from pathlib import Path
 
 from subgrpc import faults
 from subgrpc.agent import taking
-from subgrpc.driver import OutputFile, OutputKey, OutputPiece, Run, SupportsOutputs, TaskKey
+from subgrpc.driver import FilePiece, OutputFile, OutputKey, Run, SupportsOutputs, TaskKey
 from subgrpc.driver import TaskOutput as Taken
 from subgrpc.driver.local.folders import disk
 from subgrpc.errors import NotFound
@@ -50,7 +50,7 @@ class LocalOutputs(SupportsOutputs):
 
     async def read_output(
         self, run: Run, key: OutputKey, paths: Sequence[str], offset: int = 0
-    ) -> AsyncIterator[OutputPiece]:
+    ) -> AsyncIterator[FilePiece]:
         """Yields the content of files."""
         folder = self._folder(run, key) / taking.FILES
         pieces = _read(folder, paths, offset)
@@ -117,7 +117,7 @@ def _files(folder: Path) -> list[tuple[str, int, int]]:
     return found
 
 
-def _read(folder: Path, paths: Sequence[str], offset: int) -> Iterator[OutputPiece]:
+def _read(folder: Path, paths: Sequence[str], offset: int) -> Iterator[FilePiece]:
     for number, path in enumerate(paths):
         if path.startswith("/") or ".." in path.split("/"):
             raise NotFound(f"there is no file {path!r}", reason="FILE_NOT_FOUND")
@@ -128,13 +128,13 @@ def _read(folder: Path, paths: Sequence[str], offset: int) -> Iterator[OutputPie
         try:
             position = 0 if number else offset
             while data := os.pread(file, PIECE, position):
-                yield OutputPiece(file=number, offset=position, data=data)
+                yield FilePiece(file=number, offset=position, data=data)
                 position += len(data)
         finally:
             os.close(file)
 
 
-def _some(pieces: Iterator[OutputPiece]) -> list[OutputPiece]:
+def _some(pieces: Iterator[FilePiece]) -> list[FilePiece]:
     """The next pieces, about `_AT_ONCE` bytes of them; none at the end."""
     batch = []
     size = 0

@@ -715,13 +715,13 @@ class ReadOutputFilesResponse(_message.Message):
 
     PIECES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[_workload_pb2.OutputPiece]:
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[_workload_pb2.FilePiece]:
         """The next pieces. An empty file has none."""
 
     def __init__(
         self,
         *,
-        pieces: _abc.Iterable[_workload_pb2.OutputPiece] | None = ...,
+        pieces: _abc.Iterable[_workload_pb2.FilePiece] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -785,3 +785,104 @@ class ReleaseOutputResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseOutputResponse: _TypeAlias = ReleaseOutputResponse  # noqa: Y015
+
+@_typing.final
+class HasInputRequest(_message.Message):
+    """Request of HasInput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> _workload_pb2.WorkloadInput:
+        """The input."""
+
+    def __init__(
+        self,
+        *,
+        input: _workload_pb2.WorkloadInput | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HasInputRequest: _TypeAlias = HasInputRequest  # noqa: Y015
+
+@_typing.final
+class HasInputResponse(_message.Message):
+    """Response of HasInput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRESENT_FIELD_NUMBER: _builtins.int
+    present: _builtins.bool
+    """It has all files."""
+    def __init__(
+        self,
+        *,
+        present: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["present", b"present"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HasInputResponse: _TypeAlias = HasInputResponse  # noqa: Y015
+
+@_typing.final
+class PutInputRequest(_message.Message):
+    """Request of PutInput: the input first, then files, each batch followed by
+    its pieces.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def input(self) -> _workload_pb2.WorkloadInput:
+        """The input; only in the first message."""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[_workload_pb2.InputFile]:
+        """The next files, by path (byte order): at most 1,000."""
+
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[_workload_pb2.FilePiece]:
+        """Pieces of the files that came last, in any order."""
+
+    def __init__(
+        self,
+        *,
+        input: _workload_pb2.WorkloadInput | None = ...,
+        files: _abc.Iterable[_workload_pb2.InputFile] | None = ...,
+        pieces: _abc.Iterable[_workload_pb2.FilePiece] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "input", b"input", "pieces", b"pieces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutInputRequest: _TypeAlias = PutInputRequest  # noqa: Y015
+
+@_typing.final
+class PutInputResponse(_message.Message):
+    """Response of PutInput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutInputResponse: _TypeAlias = PutInputResponse  # noqa: Y015

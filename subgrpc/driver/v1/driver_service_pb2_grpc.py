@@ -103,6 +103,16 @@ class DriverServiceStub(object):
                 request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputRequest.SerializeToString,
                 response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputResponse.FromString,
                 _registered_method=True)
+        self.HasInput = channel.unary_unary(
+                '/subgrpc.driver.v1.DriverService/HasInput',
+                request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.HasInputRequest.SerializeToString,
+                response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.HasInputResponse.FromString,
+                _registered_method=True)
+        self.PutInput = channel.stream_unary(
+                '/subgrpc.driver.v1.DriverService/PutInput',
+                request_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.PutInputRequest.SerializeToString,
+                response_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.PutInputResponse.FromString,
+                _registered_method=True)
 
 
 class DriverServiceServicer(object):
@@ -211,6 +221,27 @@ class DriverServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HasInput(self, request, context):
+        """Says whether the backend has the files of an input.
+
+        Errors, of this and the next: UNIMPLEMENTED without the capability "inputs".
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutInput(self, request_iterator, context):
+        """Gives the backend the files of an input; one that it has is success. They
+        are compared with their digests; what breaks off leaves nothing. SubmitRun
+        of a workload with an input that is not there fails with UNAVAILABLE,
+        reason INPUT_MISSING: backends may forget inputs that no run has.
+
+        Errors: DATA_LOSS, reason INPUT_DAMAGED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DriverServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -278,6 +309,16 @@ def add_DriverServiceServicer_to_server(servicer, server):
                     servicer.ReleaseOutput,
                     request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputRequest.FromString,
                     response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputResponse.SerializeToString,
+            ),
+            'HasInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.HasInput,
+                    request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.HasInputRequest.FromString,
+                    response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.HasInputResponse.SerializeToString,
+            ),
+            'PutInput': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutInput,
+                    request_deserializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.PutInputRequest.FromString,
+                    response_serializer=subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.PutInputResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -635,6 +676,60 @@ class DriverService(object):
             '/subgrpc.driver.v1.DriverService/ReleaseOutput',
             subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputRequest.SerializeToString,
             subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.ReleaseOutputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HasInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/subgrpc.driver.v1.DriverService/HasInput',
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.HasInputRequest.SerializeToString,
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.HasInputResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutInput(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/subgrpc.driver.v1.DriverService/PutInput',
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.PutInputRequest.SerializeToString,
+            subgrpc_dot_driver_dot_v1_dot_driver__service__pb2.PutInputResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,19 @@ class DriverServiceStub:
     """
     ReleaseOutput: _grpc.UnaryUnaryMultiCallable[_driver_service_pb2.ReleaseOutputRequest, _driver_service_pb2.ReleaseOutputResponse]
     """Says that what was taken is stored: the backend need not keep it."""
+    HasInput: _grpc.UnaryUnaryMultiCallable[_driver_service_pb2.HasInputRequest, _driver_service_pb2.HasInputResponse]
+    """Says whether the backend has the files of an input.
+
+    Errors, of this and the next: UNIMPLEMENTED without the capability "inputs".
+    """
+    PutInput: _grpc.StreamUnaryMultiCallable[_driver_service_pb2.PutInputRequest, _driver_service_pb2.PutInputResponse]
+    """Gives the backend the files of an input; one that it has is success. They
+    are compared with their digests; what breaks off leaves nothing. SubmitRun
+    of a workload with an input that is not there fails with UNAVAILABLE,
+    reason INPUT_MISSING: backends may forget inputs that no run has.
+
+    Errors: DATA_LOSS, reason INPUT_DAMAGED.
+    """
 
 @_typing.type_check_only
 class DriverServiceAsyncStub(DriverServiceStub):
@@ -123,6 +136,19 @@ class DriverServiceAsyncStub(DriverServiceStub):
     """
     ReleaseOutput: _aio.UnaryUnaryMultiCallable[_driver_service_pb2.ReleaseOutputRequest, _driver_service_pb2.ReleaseOutputResponse]  # type: ignore[assignment]
     """Says that what was taken is stored: the backend need not keep it."""
+    HasInput: _aio.UnaryUnaryMultiCallable[_driver_service_pb2.HasInputRequest, _driver_service_pb2.HasInputResponse]  # type: ignore[assignment]
+    """Says whether the backend has the files of an input.
+
+    Errors, of this and the next: UNIMPLEMENTED without the capability "inputs".
+    """
+    PutInput: _aio.StreamUnaryMultiCallable[_driver_service_pb2.PutInputRequest, _driver_service_pb2.PutInputResponse]  # type: ignore[assignment]
+    """Gives the backend the files of an input; one that it has is success. They
+    are compared with their digests; what breaks off leaves nothing. SubmitRun
+    of a workload with an input that is not there fails with UNAVAILABLE,
+    reason INPUT_MISSING: backends may forget inputs that no run has.
+
+    Errors: DATA_LOSS, reason INPUT_DAMAGED.
+    """
 
 class DriverServiceServicer(metaclass=_abc_1.ABCMeta):
     """The contract of a driver as a service: the same methods and messages as the
@@ -246,5 +272,30 @@ class DriverServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_driver_service_pb2.ReleaseOutputResponse, _abc.Awaitable[_driver_service_pb2.ReleaseOutputResponse]]:
         """Says that what was taken is stored: the backend need not keep it."""
+
+    @_abc_1.abstractmethod
+    def HasInput(
+        self,
+        request: _driver_service_pb2.HasInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_driver_service_pb2.HasInputResponse, _abc.Awaitable[_driver_service_pb2.HasInputResponse]]:
+        """Says whether the backend has the files of an input.
+
+        Errors, of this and the next: UNIMPLEMENTED without the capability "inputs".
+        """
+
+    @_abc_1.abstractmethod
+    def PutInput(
+        self,
+        request_iterator: _MaybeAsyncIterator[_driver_service_pb2.PutInputRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_driver_service_pb2.PutInputResponse, _abc.Awaitable[_driver_service_pb2.PutInputResponse]]:
+        """Gives the backend the files of an input; one that it has is success. They
+        are compared with their digests; what breaks off leaves nothing. SubmitRun
+        of a workload with an input that is not there fails with UNAVAILABLE,
+        reason INPUT_MISSING: backends may forget inputs that no run has.
+
+        Errors: DATA_LOSS, reason INPUT_DAMAGED.
+        """
 
 def add_DriverServiceServicer_to_server(servicer: DriverServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from subgrpc.v1 import types_pb2 as subgrpc_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n subgrpc/driver/v1/workload.proto\x12\x11subgrpc.driver.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16subgrpc/v1/types.proto\"\xd8\x03\n\x08Workload\x12\x18\n\x10\x63ontrol_plane_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65xperiment_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x17\n\x0f\x65xperiment_name\x18\x04 \x01(\t\x12\x0f\n\x07\x63reator\x18\x05 \x01(\t\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.subgrpc.driver.v1.Workload.LabelsEntry\x12\x30\n\x06groups\x18\x07 \x03(\x0b\x32 .subgrpc.driver.v1.WorkloadGroup\x12*\n\x07timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x18termination_grace_period\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x07options\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x07outputs\x18\x0b \x03(\x0b\x32!.subgrpc.driver.v1.WorkloadOutput\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9e\x01\n\x0eWorkloadOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x12\n\nevery_task\x18\x04 \x01(\x08\x12\x0e\n\x06\x61lways\x18\x05 \x01(\x08\x12\x10\n\x08optional\x18\x06 \x01(\x08\x12+\n\x08interval\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe9\x02\n\rWorkloadGroup\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x10\n\x08replicas\x18\x02 \x01(\r\x12\x0c\n\x04\x61rgs\x18\x03 \x03(\t\x12\x36\n\x03\x65nv\x18\x04 \x03(\x0b\x32).subgrpc.driver.v1.WorkloadGroup.EnvEntry\x12\x43\n\nsecret_env\x18\x05 \x03(\x0b\x32/.subgrpc.driver.v1.WorkloadGroup.SecretEnvEntry\x12(\n\tresources\x18\x06 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12%\n\x06limits\x18\x07 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eSecretEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x03Run\x12\x18\n\x10\x63ontrol_plane_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65xperiment_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0e\n\x06handle\x18\x04 \x01(\x0c\"z\n\x0bObservation\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.subgrpc.driver.v1.Run\x12%\n\x05tasks\x18\x02 \x03(\x0b\x32\x16.subgrpc.v1.TaskStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"(\n\x08LogChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x06LogGap\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x9f\x01\n\nTaskOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\x12\x12\n\nfile_count\x18\x04 \x01(\x03\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x07 \x03(\t\"<\n\nOutputFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04mode\x18\x03 \x01(\r\"9\n\x0bOutputPiece\x12\x0c\n\x04\x66ile\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x90\x02\n\x11\x44riverDescription\x12\x0e\n\x06\x64river\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x10\n\x08platform\x18\x04 \x01(\t\x12\'\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12(\n\tallocated\x18\x06 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12.\n\x0f\x64\x65\x66\x61ult_request\x18\x07 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12/\n\x0eoptions_schema\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructBW\n\x15org.subgrpc.driver.v1P\x01Z<github.com/subgrpc/subgrpc/gen/go/subgrpc/driver/v1;driverv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n subgrpc/driver/v1/workload.proto\x12\x11subgrpc.driver.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16subgrpc/v1/types.proto\"\x8a\x04\n\x08Workload\x12\x18\n\x10\x63ontrol_plane_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65xperiment_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x17\n\x0f\x65xperiment_name\x18\x04 \x01(\t\x12\x0f\n\x07\x63reator\x18\x05 \x01(\t\x12\x37\n\x06labels\x18\x06 \x03(\x0b\x32\'.subgrpc.driver.v1.Workload.LabelsEntry\x12\x30\n\x06groups\x18\x07 \x03(\x0b\x32 .subgrpc.driver.v1.WorkloadGroup\x12*\n\x07timeout\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12;\n\x18termination_grace_period\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x07options\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x32\n\x07outputs\x18\x0b \x03(\x0b\x32!.subgrpc.driver.v1.WorkloadOutput\x12\x30\n\x06inputs\x18\x0c \x03(\x0b\x32 .subgrpc.driver.v1.WorkloadInput\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"g\n\rWorkloadInput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x10\n\x08\x61rtifact\x18\x03 \x01(\t\x12\x12\n\nfile_count\x18\x04 \x01(\x03\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\"\x9e\x01\n\x0eWorkloadOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x12\n\nevery_task\x18\x04 \x01(\x08\x12\x0e\n\x06\x61lways\x18\x05 \x01(\x08\x12\x10\n\x08optional\x18\x06 \x01(\x08\x12+\n\x08interval\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe9\x02\n\rWorkloadGroup\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x10\n\x08replicas\x18\x02 \x01(\r\x12\x0c\n\x04\x61rgs\x18\x03 \x03(\t\x12\x36\n\x03\x65nv\x18\x04 \x03(\x0b\x32).subgrpc.driver.v1.WorkloadGroup.EnvEntry\x12\x43\n\nsecret_env\x18\x05 \x03(\x0b\x32/.subgrpc.driver.v1.WorkloadGroup.SecretEnvEntry\x12(\n\tresources\x18\x06 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12%\n\x06limits\x18\x07 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0eSecretEnvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"X\n\x03Run\x12\x18\n\x10\x63ontrol_plane_id\x18\x01 \x01(\t\x12\x16\n\x0e\x65xperiment_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0e\n\x06handle\x18\x04 \x01(\x0c\"z\n\x0bObservation\x12#\n\x03run\x18\x01 \x01(\x0b\x32\x16.subgrpc.driver.v1.Run\x12%\n\x05tasks\x18\x02 \x03(\x0b\x32\x16.subgrpc.v1.TaskStatus\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"(\n\x08LogChunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x06LogGap\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06length\x18\x02 \x01(\x03\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x9f\x01\n\nTaskOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\r\n\x05\x66inal\x18\x03 \x01(\x08\x12\x12\n\nfile_count\x18\x04 \x01(\x03\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08problems\x18\x07 \x03(\t\"`\n\tInputFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04mode\x18\x03 \x01(\r\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x13\n\x0blink_target\x18\x05 \x01(\t\"<\n\nOutputFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04mode\x18\x03 \x01(\r\"7\n\tFilePiece\x12\x0c\n\x04\x66ile\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x90\x02\n\x11\x44riverDescription\x12\x0e\n\x06\x64river\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x03 \x03(\t\x12\x10\n\x08platform\x18\x04 \x01(\t\x12\'\n\x08\x63\x61pacity\x18\x05 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12(\n\tallocated\x18\x06 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12.\n\x0f\x64\x65\x66\x61ult_request\x18\x07 \x01(\x0b\x32\x15.subgrpc.v1.Resources\x12/\n\x0eoptions_schema\x18\x08 \x01(\x0b\x32\x17.google.protobuf.StructBW\n\x15org.subgrpc.driver.v1P\x01Z<github.com/subgrpc/subgrpc/gen/go/subgrpc/driver/v1;driverv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,31 +43,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKLOADGROUP_SECRETENVENTRY']._loaded_options = None
   _globals['_WORKLOADGROUP_SECRETENVENTRY']._serialized_options = b'8\001'
   _globals['_WORKLOAD']._serialized_start=175
-  _globals['_WORKLOAD']._serialized_end=647
-  _globals['_WORKLOAD_LABELSENTRY']._serialized_start=602
-  _globals['_WORKLOAD_LABELSENTRY']._serialized_end=647
-  _globals['_WORKLOADOUTPUT']._serialized_start=650
-  _globals['_WORKLOADOUTPUT']._serialized_end=808
-  _globals['_WORKLOADGROUP']._serialized_start=811
-  _globals['_WORKLOADGROUP']._serialized_end=1172
-  _globals['_WORKLOADGROUP_ENVENTRY']._serialized_start=1080
-  _globals['_WORKLOADGROUP_ENVENTRY']._serialized_end=1122
-  _globals['_WORKLOADGROUP_SECRETENVENTRY']._serialized_start=1124
-  _globals['_WORKLOADGROUP_SECRETENVENTRY']._serialized_end=1172
-  _globals['_RUN']._serialized_start=1174
-  _globals['_RUN']._serialized_end=1262
-  _globals['_OBSERVATION']._serialized_start=1264
-  _globals['_OBSERVATION']._serialized_end=1386
-  _globals['_LOGCHUNK']._serialized_start=1388
-  _globals['_LOGCHUNK']._serialized_end=1428
-  _globals['_LOGGAP']._serialized_start=1430
-  _globals['_LOGGAP']._serialized_end=1487
-  _globals['_TASKOUTPUT']._serialized_start=1490
-  _globals['_TASKOUTPUT']._serialized_end=1649
-  _globals['_OUTPUTFILE']._serialized_start=1651
-  _globals['_OUTPUTFILE']._serialized_end=1711
-  _globals['_OUTPUTPIECE']._serialized_start=1713
-  _globals['_OUTPUTPIECE']._serialized_end=1770
-  _globals['_DRIVERDESCRIPTION']._serialized_start=1773
-  _globals['_DRIVERDESCRIPTION']._serialized_end=2045
+  _globals['_WORKLOAD']._serialized_end=697
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_start=652
+  _globals['_WORKLOAD_LABELSENTRY']._serialized_end=697
+  _globals['_WORKLOADINPUT']._serialized_start=699
+  _globals['_WORKLOADINPUT']._serialized_end=802
+  _globals['_WORKLOADOUTPUT']._serialized_start=805
+  _globals['_WORKLOADOUTPUT']._serialized_end=963
+  _globals['_WORKLOADGROUP']._serialized_start=966
+  _globals['_WORKLOADGROUP']._serialized_end=1327
+  _globals['_WORKLOADGROUP_ENVENTRY']._serialized_start=1235
+  _globals['_WORKLOADGROUP_ENVENTRY']._serialized_end=1277
+  _globals['_WORKLOADGROUP_SECRETENVENTRY']._serialized_start=1279
+  _globals['_WORKLOADGROUP_SECRETENVENTRY']._serialized_end=1327
+  _globals['_RUN']._serialized_start=1329
+  _globals['_RUN']._serialized_end=1417
+  _globals['_OBSERVATION']._serialized_start=1419
+  _globals['_OBSERVATION']._serialized_end=1541
+  _globals['_LOGCHUNK']._serialized_start=1543
+  _globals['_LOGCHUNK']._serialized_end=1583
+  _globals['_LOGGAP']._serialized_start=1585
+  _globals['_LOGGAP']._serialized_end=1642
+  _globals['_TASKOUTPUT']._serialized_start=1645
+  _globals['_TASKOUTPUT']._serialized_end=1804
+  _globals['_INPUTFILE']._serialized_start=1806
+  _globals['_INPUTFILE']._serialized_end=1902
+  _globals['_OUTPUTFILE']._serialized_start=1904
+  _globals['_OUTPUTFILE']._serialized_end=1964
+  _globals['_FILEPIECE']._serialized_start=1966
+  _globals['_FILEPIECE']._serialized_end=2021
+  _globals['_DRIVERDESCRIPTION']._serialized_start=2024
+  _globals['_DRIVERDESCRIPTION']._serialized_end=2296
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,7 @@ class Workload(_message.Message):
     TERMINATION_GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     control_plane_id: _builtins.str
     """Which control plane asks. Marks every object in the backend."""
     experiment_uid: _builtins.str
@@ -95,6 +96,12 @@ class Workload(_message.Message):
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkloadOutput]:
         """Files to be taken from tasks, each output named once."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkloadInput]:
+        """Files that every task finds, each input named once. The backend has all of
+        them when the run is submitted: see PutInput.
+        """
+
     def __init__(
         self,
         *,
@@ -109,14 +116,57 @@ class Workload(_message.Message):
         termination_grace_period: _duration_pb2.Duration | None = ...,
         options: _struct_pb2.Struct | None = ...,
         outputs: _abc.Iterable[Global___WorkloadOutput] | None = ...,
+        inputs: _abc.Iterable[Global___WorkloadInput] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "control_plane_id", b"control_plane_id", "creator", b"creator", "experiment_name", b"experiment_name", "experiment_uid", b"experiment_uid", "groups", b"groups", "labels", b"labels", "options", b"options", "outputs", b"outputs", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "control_plane_id", b"control_plane_id", "creator", b"creator", "experiment_name", b"experiment_name", "experiment_uid", b"experiment_uid", "groups", b"groups", "inputs", b"inputs", "labels", b"labels", "options", b"options", "outputs", b"outputs", "termination_grace_period", b"termination_grace_period", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Workload: _TypeAlias = Workload  # noqa: Y015
+
+@_typing.final
+class WorkloadInput(_message.Message):
+    """Files that every task of a run finds in the folder
+    "$SUBGRPC_INPUT_DIR/NAME", and may not write to.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    ARTIFACT_FIELD_NUMBER: _builtins.int
+    FILE_COUNT_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name: a DNS label of at most 40 characters."""
+    digest: _builtins.str
+    """What the files are: `subgrpc.v1.Artifact.digest`. Files of the same digest
+    are the same, whatever artifact they are of.
+    """
+    artifact: _builtins.str
+    """The artifact that they are of, for people."""
+    file_count: _builtins.int
+    """How many files there are."""
+    size_bytes: _builtins.int
+    """The sum of their sizes."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        artifact: _builtins.str = ...,
+        file_count: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "digest", b"digest", "file_count", b"file_count", "name", b"name", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkloadInput: _TypeAlias = WorkloadInput  # noqa: Y015
 
 @_typing.final
 class WorkloadOutput(_message.Message):
@@ -455,6 +505,44 @@ class TaskOutput(_message.Message):
 Global___TaskOutput: _TypeAlias = TaskOutput  # noqa: Y015
 
 @_typing.final
+class InputFile(_message.Message):
+    """A file of an input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    LINK_TARGET_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Its path, as `subgrpc.v1.ArtifactFile.path` has to be."""
+    size_bytes: _builtins.int
+    """Its size in bytes."""
+    mode: _builtins.int
+    """Its Unix permission bits."""
+    sha256: _builtins.str
+    """Its SHA-256, as 64 lower-case hexadecimal digits."""
+    link_target: _builtins.str
+    """A symbolic link: where to. Such a file has no content."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        mode: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        link_target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link_target", b"link_target", "mode", b"mode", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputFile: _TypeAlias = InputFile  # noqa: Y015
+
+@_typing.final
 class OutputFile(_message.Message):
     """A file of what was taken."""
 
@@ -485,8 +573,8 @@ class OutputFile(_message.Message):
 Global___OutputFile: _TypeAlias = OutputFile  # noqa: Y015
 
 @_typing.final
-class OutputPiece(_message.Message):
-    """A piece of a file of what was taken."""
+class FilePiece(_message.Message):
+    """A piece of a file."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -512,7 +600,7 @@ class OutputPiece(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___OutputPiece: _TypeAlias = OutputPiece  # noqa: Y015
+Global___FilePiece: _TypeAlias = FilePiece  # noqa: Y015
 
 @_typing.final
 class DriverDescription(_message.Message):
@@ -537,7 +625,7 @@ class DriverDescription(_message.Message):
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What it can do beyond running tasks: "gpus", "memory-limit",
-        "outputs" (ListTaskOutputs and what follows it), ….
+        "outputs" (ListTaskOutputs and what follows it), "inputs" (PutInput), ….
         """
 
     @_builtins.property

@@ -13,7 +13,7 @@ import structlog
 
 from subgrpc import names
 from subgrpc.artifacts.cutting import Cutter, Piece
-from subgrpc.driver import OutputFile, OutputPiece
+from subgrpc.driver import FilePiece, OutputFile
 from subgrpc.errors import FailedPrecondition, InvalidArgument, NotFound
 from subgrpc.metastore import Metastore, Transaction, artifacts
 from subgrpc.services.artifacts.changes import Wanted
@@ -50,7 +50,7 @@ class Content(Protocol):
     def files(self) -> AsyncIterator[Sequence[OutputFile]]:
         """The files, by path, in batches."""
 
-    def read(self, paths: Sequence[str]) -> AsyncIterator[OutputPiece]:
+    def read(self, paths: Sequence[str]) -> AsyncIterator[FilePiece]:
         """The content of files, one after the other."""
 
 

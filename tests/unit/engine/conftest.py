@@ -12,6 +12,7 @@ import pytest
 from subgrpc import names
 from subgrpc.config import ClusterSettings
 from subgrpc.engine import Engine, EngineSettings
+from subgrpc.engine.fetching import ArtifactReader
 from subgrpc.engine.keeper import Artifacts
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Metastore, Transaction
@@ -34,6 +35,7 @@ class World:
         self.backend.obedient = True
         self.clusters: tuple[str, ...] = ("one",)
         self.artifacts: Artifacts | None = None
+        self.inputs: ArtifactReader | None = None
         self.store: Metastore
         self.journals: JournalStore
         self.engine: Engine
@@ -55,6 +57,7 @@ class World:
                 server=self.store.server_id,
             ),
             artifacts=self.artifacts,
+            inputs=self.inputs,
         )
         await self.engine.start()
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from subgrpc.services.watch import Watches
 from subgrpc.testing.fake import FakeBackend
 from subgrpc.tokens import TokenCodec
 from subgrpc.v1 import experiment_service_pb2 as api
-from subgrpc.v1.experiment_service_pb2 import Experiment
+from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentInput
+from subgrpc.v1.spec_pb2 import Input
 from subgrpc.v1.types_pb2 import TaskState
 
 from .conftest import World, now, until
@@ -81,6 +82,13 @@ class Clusters:
 
     def wake(self, experiment: Experiment) -> None:
         self.engine.wake(experiment.uid, experiment.cluster)
+
+
+class NoInputs:
+    """There are none."""
+
+    async def resolve(self, team: str, inputs: Sequence[Input]) -> Sequence[ExperimentInput]:
+        raise AssertionError(f"nobody asked for {inputs}")
 
 
 class NoSecrets:
@@ -148,7 +156,7 @@ class Chaos:
         store = self.world.store
         tokens = TokenCodec(store.identity.token_key, store.identity.history_id)
         clusters = Clusters(self.world.engine)
-        self.experiments = Experiments(store, tokens, clusters, NoSecrets())
+        self.experiments = Experiments(store, tokens, clusters, NoSecrets(), NoInputs())
         self.watcher.start(store, tokens)
 
     async def stop(self) -> None:

@@ -10,10 +10,19 @@ import pytest
 from subgrpc.driver import Driver
 from subgrpc.testing.clock import VirtualLoop
 from subgrpc.testing.simulated import SimulatedBackend
-from tests.unit.testing.broken import DEFECTS, Broken, ending, output, outputs, starting, watching
+from tests.unit.testing.broken import (
+    DEFECTS,
+    Broken,
+    ending,
+    inputs,
+    output,
+    outputs,
+    starting,
+    watching,
+)
 from tests.unit.testing.test_contract import CONFIG, TESTS, FakeContract
 
-MODULES = {module.__name__ for module in (starting, ending, output, outputs, watching)}
+MODULES = {module.__name__ for module in (starting, ending, inputs, output, outputs, watching)}
 KINDS = [kind for kind in DEFECTS if kind.__module__ in MODULES]
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from subgrpc.driver import OutputFile, OutputKey, OutputPiece, TaskKey, TaskOutput
+from subgrpc.driver import FilePiece, OutputFile, OutputKey, TaskKey, TaskOutput
 from subgrpc.testing.simulated import Process
 from subgrpc.v1.types_pb2 import TaskState, TaskStatus
 from tests.unit.testing.broken import Broken, found_by
@@ -73,9 +73,9 @@ class ReadsOnePieceOfAFile(Broken):
 class ReadsHugePieces(Broken):
     class Mixin:
         async def read_output(self, run, key, paths, offset=0):
-            whole: dict[int, OutputPiece] = {}
+            whole: dict[int, FilePiece] = {}
             async for piece in super().read_output(run, key, paths, offset):
-                known = whole.setdefault(piece.file, OutputPiece(file=piece.file))
+                known = whole.setdefault(piece.file, FilePiece(file=piece.file))
                 known.offset = known.offset if known.data else piece.offset
                 known.data += piece.data
             for piece in whole.values():

@@ -165,7 +165,10 @@ class KnowsItsOwnRuns(Broken):
                     yield item
 
 
-@found_by("a_submit_that_is_cancelled", "calls_are_repeated_after_an_outage")
+@found_by(
+    "a_submit_that_is_cancelled", "calls_are_repeated_after_an_outage",
+    "an_input_that_is_not_there",
+)  # fmt: skip
 class KeepsItsLock(Broken):
     class Mixin:
         async def start(self):
