@@ -55,6 +55,7 @@ class Collector:
             # Servers that were started together do not all do it at the same moment.
             await asyncio.sleep(EVERY.total_seconds() * random.uniform(0.5, 1.5))
             try:
+                await self._storage.disk(self._storage.spool.sweep)
                 last = Progress()
                 async for progress in self.collect(GRACE):
                     last = progress

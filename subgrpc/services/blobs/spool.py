@@ -168,8 +168,13 @@ class Spool:
     """The folder; for the event loop."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes a folder that is this server's alone; made if it is not there."""
+        """Takes a folder that is this server's alone; made if it is not there.
+
+        What a server that was killed left there and nobody can go on with is removed.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in (*folder.glob("*.pack"), *folder.glob("*.*.part")):
+            path.unlink(missing_ok=True)
         self._folder = folder
         self._claimed: set[Path] = set()
 

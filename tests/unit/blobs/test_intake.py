@@ -300,3 +300,24 @@ async def test_what_is_being_written_when_an_upload_is_cancelled_is_written_firs
     await asyncio.gather(*busy)
     await storage.close()
     assert list(await metastore.blobs([bytes.fromhex(digest(data))]))
+
+
+async def test_the_spool_keeps_only_what_can_be_gone_on_with(
+    storage: Storage, metastore: Metastore, artifact_store: FileStore, tmp_path: Path
+) -> None:
+    """Promise: a killed server's packs are removed at the next start, old parts after a day."""
+    blob, folder = content(60_000), tmp_path / "spool"
+    await broken(storage, pieces(blob, 20_000)[:1])
+    part = folder / f"{digest(blob)}.part"
+    (folder / "06gvupqi63jr64j8ds4tut4el0.pack").write_bytes(b"half")
+    (folder / f"{digest(blob)}.06gvupqi63jr64j8ds4tut4el0.part").write_bytes(b"half")
+    again = Spool(folder)
+    assert list(folder.iterdir()) == [part]
+    assert again.sweep() == 0
+    yesterday = part.stat().st_mtime - 25 * 3600
+    os.utime(part, (yesterday, yesterday))
+    claimed = again.part(bytes.fromhex(digest(blob)), len(blob))
+    assert again.sweep() == 0
+    again.release(claimed)
+    assert again.sweep() == 1
+    assert list(folder.iterdir()) == []
