@@ -31,6 +31,8 @@ GRACE: Final = timedelta(hours=1)
 IDLE: Final = timedelta(days=1)
 """For so long an OPEN artifact may stay as it is."""
 EVERY: Final = timedelta(hours=1)
+SWEEP_EVERY: Final = timedelta(days=1)
+"""Listing a store of millions of objects is work, and few of them are strays."""
 PORTION: Final = 500
 """Objects of the store that are looked at at a time."""
 ABANDONED: Final = 20
@@ -57,7 +59,8 @@ class Collector:
             try:
                 await self._storage.disk(self._storage.spool.sweep)
                 last = Progress()
-                async for progress in self.collect(GRACE):
+                sweep = random.random() < EVERY / SWEEP_EVERY
+                async for progress in self.collect(GRACE, sweep=sweep):
                     last = progress
                 _log.info(
                     "garbage.collected",
@@ -72,11 +75,14 @@ class Collector:
                 # A mistake of ours must not let the store grow for ever.
                 _log.exception("garbage.failed")
 
-    async def collect(self, grace: timedelta) -> AsyncGenerator[Progress, None]:
+    async def collect(
+        self, grace: timedelta, *, sweep: bool = True
+    ) -> AsyncGenerator[Progress, None]:
         """Collects what is garbage by now.
 
         Args:
             grace: for how long what nothing refers to is kept, twice.
+            sweep: whether the store is listed, for what the metastore does not know.
 
         Yields:
             How far it is: the same message, which changes.
@@ -103,11 +109,12 @@ class Collector:
         while gone := await self._store.write_ordered(lambda tx: blobs.condemned(tx, before)):
             await self._remove(gone, progress)
             yield progress
-        async for portion in self._portions():
-            if stray := await self._strays(portion, before):
-                await self._remove(stray, progress)
-            yield progress
-        await self._storage.call(self._storage.store.abandoned, max(grace, GRACE))
+        if sweep:
+            async for portion in self._portions():
+                if stray := await self._strays(portion, before):
+                    await self._remove(stray, progress)
+                yield progress
+            await self._storage.call(self._storage.store.abandoned, max(grace, GRACE))
         progress.done = True
         yield progress
 

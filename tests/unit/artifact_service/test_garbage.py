@@ -146,6 +146,8 @@ async def test_only_objects_that_nobody_reserved_and_that_are_old_are_swept(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"data")
     assert (await parts.collector.estimate(GRACE)).removed_count == 1
+    async for each in parts.collector.collect(GRACE, sweep=False):
+        assert each.removed_count == 0
     assert (await collect(parts)).removed_count == 1
     assert [store.stat(each) is not None for each in keys] == [False, True, True, True, True]
     done = await collect(parts, NO_GRACE)
