@@ -13,7 +13,7 @@ from subgrpc.metastore.model_history import History
 from subgrpc.metastore.models import Kept
 from subgrpc.names import ModelName, VersionName
 from subgrpc.services import model_pointing
-from subgrpc.services.experiment_changes import timestamp
+from subgrpc.services.experiment_changes import known_team, timestamp
 from subgrpc.services.model_changes import (
     NO_STAGE,
     check_alias,
@@ -50,8 +50,10 @@ class Registration:
 
         Raises:
             InvalidArgument: it names no files, or too many; an alias is reserved.
+            NotFound: TEAM_NOT_FOUND.
         """
         name = names.parse_model(request.parent, "parent")
+        known_team(names.team_name(name.team))
         wanted = request.model_version
         if bool(wanted.artifact) is request.HasField("source"):
             text = "give either an artifact or the output of an experiment as source"

@@ -207,6 +207,19 @@ async def test_versions_are_of_artifacts_that_are_ready(models: Any, refused: An
     assert (await register(models)).number == 1
 
 
+async def test_nothing_is_made_for_a_team_that_is_not_there(models: Any, refused: Any) -> None:
+    """Nor of what is another team's."""
+    version = pb.ModelVersion(artifact="teams/other/artifacts/a0")
+    request = pb.CreateModelVersionRequest(
+        parent="teams/other/models/digits", model_version=version, create_model=True
+    )
+    failure = await refused(models.CreateModelVersion(request))
+    assert failure.reason == "TEAM_NOT_FOUND"
+    request.parent = DIGITS
+    failure = await refused(models.CreateModelVersion(request))
+    assert list(failure.violations) == ["model_version.artifact"]
+
+
 @pytest.mark.parametrize(
     ("source", "found"),
     [
