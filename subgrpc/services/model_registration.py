@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,7 @@ from subgrpc.v1.model_registry_service_pb2 import (
     CreateModelVersionRequest,
     Model,
     ModelEvent,
+    ModelLineage,
     ModelSource,
     ModelVersion,
 )
@@ -84,6 +86,7 @@ class Registration:
         number = models.next_number(tx, model.message)
         name = VersionName(*self.name, number)
         version = self._version(artifacts.refer(tx, source, str(name)), name)
+        version.lineage.parent_versions.extend(self._parents(tx, version.lineage))
         history = History(tx, model.message.uid, self.principal, request.message)
         history.add(ModelEvent(type="VersionRegistered", version=number, to_value=source))
         version.stage_time.CopyFrom(timestamp(tx.now))
@@ -127,8 +130,15 @@ class Registration:
         lineage, source = version.lineage, artifact.source
         lineage.experiment, lineage.experiment_uid = source.experiment, source.experiment_uid
         lineage.attempt, lineage.output = source.attempt, source.output
-        lineage.parent_versions.extend(dict.fromkeys(wanted.lineage.parent_versions))
         return version
+
+    def _parents(self, tx: Transaction, lineage: ModelLineage) -> Iterable[str]:
+        """What it was made of: as the request says, and what its experiment had as inputs."""
+        given = list(self.request.model_version.lineage.parent_versions)
+        experiment = tx.experiment(lineage.experiment_uid) if lineage.experiment_uid else None
+        if experiment is not None:
+            given += [each.model_version for each in experiment.inputs if each.model_version]
+        return dict.fromkeys(given)
 
 
 def _foreign(request: CreateModelVersionRequest, team: str) -> list[FieldViolation]:

@@ -257,7 +257,7 @@ class ModelVersion(_message.Message):
     @_builtins.property
     def lineage(self) -> Global___ModelLineage:
         """Where it comes from. With CreateModelVersion only `parent_versions` is
-        read; the platform knows the rest.
+        read; the platform knows the rest, and adds to them.
         """
 
     @_builtins.property
@@ -425,7 +425,8 @@ class ModelLineage(_message.Message):
     @_builtins.property
     def parent_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The versions that it was made of, such as the one that was trained
-        further, "teams/TEAM/models/MODEL/versions/NUMBER": of the same team.
+        further, "teams/TEAM/models/MODEL/versions/NUMBER": of the same team. The
+        platform adds those that its experiment had as inputs.
         """
 
     def __init__(

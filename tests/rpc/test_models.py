@@ -604,3 +604,32 @@ async def test_no_version_is_left_without_its_artifact(api: Any) -> None:
         assert len(failed) == 1
         outcomes.add(failed[0].code())
     assert outcomes == {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION}
+
+
+async def test_what_an_experiment_was_given_are_the_parents_of_what_it_made(
+    running: Any,
+) -> None:
+    """Beside those that are named; the same one once."""
+    running.backend.hold()
+    await seed(running, artifact("w"))
+    server = await running.server()
+    api = running.api(server)
+    base = await register(api.models, "w", aliases=["champion"])
+    request = api.request("tuned")
+    request.experiment.spec.inputs.add(name="base", model="digits@champion")
+    made = (await api.stub.CreateExperiment(request)).experiment
+    await running.stop(server)
+    output = artifact("tuned-out", attempt=1, output="model")
+    output.source.experiment, output.source.experiment_uid = made.name, made.uid
+    await seed(running, output)
+    api = running.api(await running.server())
+    for parents in ([], [base.name]):
+        lineage = pb.ModelLineage(parent_versions=parents)
+        found = await register(api.models, "tuned-out", lineage=lineage)
+        assert found.lineage == pb.ModelLineage(
+            experiment=made.name,
+            experiment_uid=made.uid,
+            attempt=1,
+            output="model",
+            parent_versions=[base.name],
+        )
