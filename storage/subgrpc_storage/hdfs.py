@@ -13,13 +13,14 @@ from hdfs import HdfsError
 from requests.exceptions import RequestException
 
 from subgrpc.artifacts import ArtifactStore, StoredObject, StoreSettings, failures
+from subgrpc.artifacts.copying import opened
 from subgrpc.artifacts.keys import check_key, check_prefix, check_range
 from subgrpc.errors import Unavailable
 from subgrpc.names import new_uid
 from subgrpc_storage.hdfs_errors import takes_nothing, webhdfs_errors
 from subgrpc_storage.hdfs_settings import HdfsSettings, parse
 from subgrpc_storage.patience import Patience
-from subgrpc_storage.sending import Body, opened
+from subgrpc_storage.sending import Body
 from subgrpc_storage.webhdfs import DENIED, MISSING, Status, WebHdfs
 
 T = TypeVar("T")

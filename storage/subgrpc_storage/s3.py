@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from subgrpc.artifacts import ArtifactStore, SignedUrl, StoredObject, StoreSettings, failures
+from subgrpc.artifacts.copying import opened
 from subgrpc.artifacts.keys import check_key, check_prefix, check_range, is_key
 from subgrpc.names import new_uid
 from subgrpc_storage.s3_errors import (
@@ -32,7 +33,6 @@ from subgrpc_storage.s3_parts import PART, Slice, Upload, base64
 from subgrpc_storage.s3_reading import Reading
 from subgrpc_storage.s3_settings import S3Settings, client_of
 from subgrpc_storage.s3_signing import Signer
-from subgrpc_storage.sending import opened
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from io import FileIO
-from pathlib import Path
 
 from subgrpc.artifacts import failures
-
-
-@contextlib.contextmanager
-def opened(store: str, key: str, source: Path, size: int) -> Iterator[FileIO]:
-    """Opens a file that has a certain size.
-
-    Raises:
-        InvalidArgument: UNREADABLE, OBJECT_MISMATCH.
-    """
-    try:
-        file = source.open("rb", buffering=0)
-    except OSError as error:
-        raise failures.unreadable(store, key, error) from error
-    with file:
-        found = os.fstat(file.fileno()).st_size
-        if found != size:
-            raise failures.mismatch(store, key, f"has {found} bytes, not {size}")
-        yield file
 
 
 class Body:

@@ -25,6 +25,24 @@ def descriptor(path: str | Path, flags: int, folder: int | None = None) -> Itera
         os.close(opened)
 
 
+@contextlib.contextmanager
+def opened(store: str, key: str, source: Path, size: int) -> Iterator[FileIO]:
+    """Opens a file that is to be put.
+
+    Raises:
+        InvalidArgument: UNREADABLE; OBJECT_MISMATCH: it is not of that size.
+    """
+    try:
+        file = source.open("rb", buffering=0)
+    except OSError as error:
+        raise failures.unreadable(store, key, error) from error
+    with file:
+        found = os.fstat(file.fileno()).st_size
+        if found != size:
+            raise failures.mismatch(store, key, f"has {found} bytes, not {size}")
+        yield file
+
+
 def copy(store: str, key: str, source: FileIO, target: int) -> tuple[int, bytes]:
     """Copies what is left of a file to a descriptor; returns the number of bytes and their sha256.
 

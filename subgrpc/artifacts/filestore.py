@@ -22,7 +22,7 @@ from typing import ClassVar, Final
 from urllib.parse import unquote, urlsplit
 
 from subgrpc.artifacts import failures
-from subgrpc.artifacts.copying import copy, descriptor
+from subgrpc.artifacts.copying import copy, descriptor, opened
 from subgrpc.artifacts.failures import os_errors
 from subgrpc.artifacts.keys import check_key, check_prefix, check_range, is_key
 from subgrpc.artifacts.store import ArtifactStore, StoredObject, StoreSettings
@@ -82,7 +82,7 @@ class FileStore(ArtifactStore):
         if self._has(key, size):
             return
         with os_errors(self._name), self._root() as root, self._incoming(root) as incoming:
-            with self._opened(key, source, size) as file:
+            with opened(self._name, key, source, size) as file:
                 moved = self._move(file, source, incoming) if take else None
                 temporary = moved or self._copy(key, file, size, sha256, incoming)
             try:
@@ -253,19 +253,6 @@ class FileStore(ArtifactStore):
             raise failures.misconfigured(self._name, text)
         time = datetime.fromtimestamp(found.st_mtime, timezone.utc)
         return StoredObject(key, found.st_size, time)
-
-    @contextlib.contextmanager
-    def _opened(self, key: str, source: Path, size: int) -> Iterator[FileIO]:
-        try:
-            file = source.open("rb", buffering=0)
-        except OSError as error:
-            raise failures.unreadable(self._name, key, error) from error
-        with file:
-            found = os.fstat(file.fileno()).st_size
-            if found != size:
-                text = f"has {found} bytes, not {size}"
-                raise failures.mismatch(self._name, key, text)
-            yield file
 
     def _move(self, file: FileIO, source: Path, incoming: int) -> str | None:
         """Moves a file into the store if it is one of the same file system, and nobody else's."""
