@@ -19,9 +19,10 @@ from subgrpc.driver import ClusterConfig, Driver, DriverDescription
 from subgrpc.ending import PATIENT, end
 from subgrpc.engine.absent import Caretaker
 from subgrpc.engine.collector import LogCollector
+from subgrpc.engine.content import Artifacts
 from subgrpc.engine.context import Context
 from subgrpc.engine.fetching import ArtifactReader, InputFetcher
-from subgrpc.engine.keeper import Artifacts, OutputKeeper
+from subgrpc.engine.keeper import OutputKeeper
 from subgrpc.engine.leadership import Candidate, Leadership
 from subgrpc.engine.record import ClusterRecord
 from subgrpc.engine.session import (

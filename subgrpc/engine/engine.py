@@ -9,8 +9,8 @@ import structlog
 
 from subgrpc import names
 from subgrpc.engine.cluster import ClusterController, Parts
+from subgrpc.engine.content import Artifacts
 from subgrpc.engine.fetching import ArtifactReader
-from subgrpc.engine.keeper import Artifacts
 from subgrpc.engine.settings import EngineSettings
 from subgrpc.errors import FieldViolation, InvalidArgument, Unavailable
 from subgrpc.journal import JournalStore

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from subgrpc import faults, names, reasons
 from subgrpc.driver import (
     Driver,
-    FilePiece,
-    OutputFile,
     OutputKey,
     Run,
     SupportsOutputs,
@@ -28,10 +25,10 @@ from subgrpc.driver import (
 from subgrpc.ending import end
 from subgrpc.engine import keeping
 from subgrpc.engine.collector import RunKey, run_key
+from subgrpc.engine.content import Artifacts, Content
 from subgrpc.engine.keeping import NOTHING, Kept, Stored
 from subgrpc.errors import AlreadyExists, InvalidArgument, NotFound, RetryableError, SubgrpcError
 from subgrpc.quantities import show_bytes
-from subgrpc.v1.artifact_service_pb2 import Artifact, ArtifactSource
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentOutput
 from subgrpc.v1.spec_pb2 import Output
 from subgrpc.v1.types_pb2 import TaskStatus
@@ -47,62 +44,6 @@ LOOK_EVERY = (1.0, 30.0)
 """Least and most seconds between two looks for checkpoints: half of their interval."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Artifacts(Protocol):
-    """Where outputs are stored."""
-
-    async def store(
-        self,
-        name: str,
-        content: Content,
-        *,
-        source: ArtifactSource,
-        creator: str,
-        display_name: str,
-        labels: Mapping[str, str],
-    ) -> Artifact:
-        """Makes an artifact, or finds that it was made before from the same source.
-
-        Raises:
-            InvalidArgument, AlreadyExists: it never can be made.
-            SubgrpcError: it cannot be made now.
-        """
-
-    async def remove(self, name: str) -> None:
-        """Removes an artifact that an experiment made; one that is needed, or not there, stays so.
-
-        Raises:
-            SubgrpcError: it cannot be removed now.
-        """
-
-
-@dataclass(slots=True)
-class Content:
-    """What was taken of an output, as the artifact store reads it.
-
-    Attributes:
-        size: in bytes.
-        done: how many bytes were read so far.
-    """
-
-    driver: SupportsOutputs
-    run: Run
-    key: OutputKey
-    size: int
-    done: int = 0
-    progressed: Callable[[], None] = lambda: None
-
-    def files(self) -> AsyncIterator[Sequence[OutputFile]]:
-        """The files, by path, in batches."""
-        return self.driver.output_files(self.run, self.key)
-
-    async def read(self, paths: Sequence[str]) -> AsyncIterator[FilePiece]:
-        """The content of files, one after the other."""
-        async for piece in self.driver.read_output(self.run, self.key, paths):
-            self.done += len(piece.data)
-            self.progressed()
-            yield piece
 
 
 @dataclass(slots=True)
@@ -226,7 +167,7 @@ class OutputKeeper:
                 await self._store_all(job)
                 job.trouble, backoff = "", FIRST_BACKOFF
                 if ended is not None and ended == job.succeeded:
-                    self._complete(job)
+                    await self._complete(job)
                     pause = math.inf
             except Exception as error:
                 pause = self._troubled(job, error, backoff)
@@ -234,8 +175,8 @@ class OutputKeeper:
             self._changed(job.run.experiment_uid)
             await _ring(job.bell, pause)
 
-    def _complete(self, job: _Job) -> None:
-        """All that there was is stored."""
+    async def _complete(self, job: _Job) -> None:
+        """All that there was is stored: what is to be a version of a model becomes one."""
         if job.succeeded and job.failure is None:
             stored = [each.output for each in job.stored.values()]
             missing = keeping.missing(job.experiment, job.tasks, stored)
@@ -244,7 +185,27 @@ class OutputKeeper:
                 job.failure = reasons.OUTPUT_FAILED, refused
             elif missing:
                 job.failure = reasons.OUTPUT_MISSING, missing
+            else:
+                await self._register(job)
         job.complete, job.doing = True, ""
+
+    async def _register(self, job: _Job) -> None:
+        assert self._artifacts is not None
+        experiment = job.experiment
+        for model, each in keeping.unregistered(experiment, job.stored.values()):
+            output = ExperimentOutput()
+            output.CopyFrom(each.output)
+            name = keeping.model_name(experiment, model)
+            try:
+                output.model_version = await self._artifacts.register(
+                    name, output.artifact, experiment.creator
+                )
+            except (InvalidArgument, NotFound) as error:
+                text = f"output {output.output!r} cannot be a version of {name}: {error.message}"
+                job.failure = reasons.OUTPUT_FAILED, text
+                return
+            faults.point("output.registered")
+            job.stored[output.output, output.task] = replace(each, output=output)
 
     def _troubled(self, job: _Job, error: Exception, backoff: float) -> float:
         """Notes why it does not go on; returns the seconds until the next try."""

@@ -107,6 +107,11 @@ def artifact_name(source: ArtifactSource) -> str:
     return f"{names.team_name(team)}/artifacts/{source.output}-{short[:20]}"
 
 
+def model_name(experiment: Experiment, model: str) -> str:
+    """The full name of a model that an output names."""
+    return str(names.ModelName(names.parse_experiment(experiment.name).team, model))
+
+
 def outdated(source: ArtifactSource, keep_last: int) -> list[str]:
     """The artifacts of checkpoints that are too many once this one is stored.
 
@@ -122,15 +127,27 @@ def outdated(source: ArtifactSource, keep_last: int) -> list[str]:
     return found
 
 
+def unregistered(experiment: Experiment, stored: Iterable[Stored]) -> list[tuple[str, Stored]]:
+    """What is to become a version of a model still, and of which, by `Output.model`."""
+    wanted = {each.name: each.model for each in experiment.spec.outputs if each.model}
+    return [
+        (wanted[each.output.output], each)
+        for each in stored
+        if each.output.output in wanted and not each.output.model_version
+    ]
+
+
 def record(experiment: Experiment, stored: Sequence[Stored]) -> list[Stored]:
     """Lets an experiment name what was stored; returns what it did not name before."""
     shown = {(each.output, each.task): each for each in experiment.outputs}
     news = []
     for each in stored:
         key = each.output.output, each.output.task
-        if key not in shown or _age(shown[key]) < _age(each.output):
-            shown[key] = each.output
+        before = shown.get(key)
+        newer = before is None or _age(before) < _age(each.output)
+        if newer or (each.output.model_version and before != each.output):
             news.append(each)
+            shown[key] = each.output
     if news:
         newest = sorted(shown.values(), key=_age)[-MOST_SHOWN:]
         newest.sort(key=lambda each: (each.output, each.task))
@@ -139,12 +156,14 @@ def record(experiment: Experiment, stored: Sequence[Stored]) -> list[Stored]:
     return news
 
 
-def describe(stored: Stored) -> str:
-    """An event's message."""
+def event_of(stored: Stored) -> tuple[str, str]:
+    """An event's type and message."""
     output = stored.output
+    if output.model_version:
+        return "ModelRegistered", f"{output.output}: {output.artifact} is {output.model_version}"
     files = f"{output.file_count} file{'s' if output.file_count != 1 else ''}"
     text = f"{output.output}: {files}, {show_bytes(output.size_bytes)}, as {output.artifact}"
-    return f"{text}; left out: {stored.note}" if stored.note else text
+    return "OutputStored", f"{text}; left out: {stored.note}" if stored.note else text
 
 
 def wait_for(experiment: Experiment, kept: Kept, *, stopping: bool) -> None:

@@ -208,15 +208,9 @@ def event(
 
 def _record_outputs(step: Step, kept: Kept) -> None:
     """Names what was stored since, with an event for each."""
-    step.events.extend(
-        event(
-            step.experiment,
-            "OutputStored",
-            message=keeping.describe(each),
-            task=each.output.task,
-        )
-        for each in keeping.record(step.experiment, kept.stored)
-    )
+    for each in keeping.record(step.experiment, kept.stored):
+        kind, message = keeping.event_of(each)
+        step.events.append(event(step.experiment, kind, message=message, task=each.output.task))
 
 
 def _hold(step: Step, kept: Kept, *, stopping: bool) -> None:

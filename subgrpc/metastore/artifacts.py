@@ -95,9 +95,8 @@ def delete(tx: EngineTransaction, artifact: Artifact) -> None:
         FailedPrecondition: ARTIFACT_IN_USE, something refers to it: metadata `referrers`.
     """
     statements, uid = tx.statements.artifacts, artifact.uid
-    rows = tx.query(statements.referrers, (uid, SHOWN + 1))
-    if rows:
-        raise _in_use(artifact.name, [referrer for (referrer,) in rows])
+    if found := referrers(tx, uid):
+        raise _in_use(artifact.name, found)
     blobs.let_go(tx, uid)
     for sql in (*statements.delete_parts, statements.delete):
         tx.run(sql, (uid,))
@@ -152,6 +151,12 @@ def refer(tx: EngineTransaction, name: str, referrer: str) -> Artifact:
         raise FailedPrecondition(text, reason="ARTIFACT_NOT_READY", metadata={"subject": name})
     tx.run(tx.statements.artifacts.refer, (artifact.uid, referrer))
     return artifact
+
+
+def referrers(tx: EngineTransaction, uid: str) -> list[str]:
+    """What needs an artifact: at most `SHOWN` + 1 names."""
+    rows = tx.query(tx.statements.artifacts.referrers, (uid, SHOWN + 1))
+    return [referrer for (referrer,) in rows]
 
 
 def release(tx: EngineTransaction, referrer: str) -> None:

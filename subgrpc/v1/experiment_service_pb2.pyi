@@ -365,6 +365,7 @@ class ExperimentOutput(_message.Message):
     ARTIFACT_FIELD_NUMBER: _builtins.int
     FILE_COUNT_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
     output: _builtins.str
     """The output's name in the spec."""
     task: _builtins.str
@@ -379,6 +380,10 @@ class ExperimentOutput(_message.Message):
     """How many files it has."""
     size_bytes: _builtins.int
     """The sum of their sizes."""
+    model_version: _builtins.str
+    """The version that it is of the model which the spec names,
+    "teams/TEAM/models/MODEL/versions/VERSION".
+    """
     def __init__(
         self,
         *,
@@ -389,10 +394,11 @@ class ExperimentOutput(_message.Message):
         artifact: _builtins.str = ...,
         file_count: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
+        model_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "file_count", b"file_count", "output", b"output", "sequence", b"sequence", "size_bytes", b"size_bytes", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "attempt", b"attempt", "file_count", b"file_count", "model_version", b"model_version", "output", b"output", "sequence", b"sequence", "size_bytes", b"size_bytes", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -543,7 +549,7 @@ class ExperimentEvent(_message.Message):
     type: _builtins.str
     """What happened, a CamelCase word: "Created", "StateChanged",
     "AttemptCreated", "TaskFailed", "CancelRequested", "Retrying",
-    "OutputStored", "Warning".
+    "OutputStored", "ModelRegistered", "Warning".
     """
     state: Global___ExperimentState.ValueType
     """The experiment's state after it."""

@@ -304,6 +304,7 @@ class Output(_message.Message):
     INTERVAL_FIELD_NUMBER: _builtins.int
     KEEP_LAST_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The output's name, unique in the experiment."""
     role: _builtins.str
@@ -321,6 +322,10 @@ class Output(_message.Message):
     keep_last: _builtins.int
     """So many of the newest checkpoints of a task are kept, beside what is taken
     at its end. Unset: 1.
+    """
+    model: _builtins.str
+    """The model, of the same team, of which this is the next version if the
+    attempt succeeds; it is made if there is none. `ExperimentOutput` says which.
     """
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -355,10 +360,11 @@ class Output(_message.Message):
         interval: _duration_pb2.Duration | None = ...,
         keep_last: _builtins.int = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_task", b"every_task", "interval", b"interval", "keep_last", b"keep_last", "labels", b"labels", "name", b"name", "optional", b"optional", "paths", b"paths", "role", b"role", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["every_task", b"every_task", "interval", b"interval", "keep_last", b"keep_last", "labels", b"labels", "model", b"model", "name", b"name", "optional", b"optional", "paths", b"paths", "role", b"role", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -387,8 +393,8 @@ class Input(_message.Message):
     """
     model: _builtins.str
     """A version of a model of the same team, "MODEL/VERSION", or that which an
-    alias has now, "MODEL@ALIAS"; "models/" may stand before it. Either this or
-    `artifact` is given.
+    alias has now, "MODEL@ALIAS" ("MODEL@latest": the newest); "models/" may
+    stand before it. Either this or `artifact` is given.
     """
     def __init__(
         self,

@@ -19,6 +19,7 @@ SERVER = {
     "output.storing": 4,
     "output.stored": 4,
     "output.recorded": 1,
+    "output.registered": 2,
     "local.released": 1,
     "local.input-made": 1,
     "logs.collected": 8,

@@ -108,7 +108,7 @@ def experiment(name: str, rid: str, env: dict[str, str], cluster: str) -> Experi
     made.spec.retry_policy.initial_backoff.FromMilliseconds(100)
     made.spec.termination_grace_period.FromMilliseconds(200)
     if kind.keep:
-        output = made.spec.outputs.add(name="model", every_task=True)
+        output = made.spec.outputs.add(name="model", every_task=True, model="numbers")
         if name == "checkpoints":
             output.interval.FromSeconds(1)
     if kind.timeout:

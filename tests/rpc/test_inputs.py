@@ -87,7 +87,7 @@ async def test_a_version_and_an_alias(api: Any, artifacts: Any) -> None:
     assert experiment.inputs[0].model_version == f"{TEAM}/models/digits/versions/1"
     again = await api.get(experiment.name)
     assert again.inputs == experiment.inputs
-    for text in ("digits/2", "models/digits/2", "digits@champion"):
+    for text in ("digits/2", "models/digits/2", "digits@champion", "digits@latest"):
         found = (await create(api, model=text)).inputs[0]
         assert (found.artifact, found.model_version) == (second.name, version.name)
 

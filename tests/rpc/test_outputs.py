@@ -18,6 +18,7 @@ from subgrpc.rpc.artifacts import open_storage
 from subgrpc.services.artifacts.outputs import OutputArtifacts
 from subgrpc.testing.fake_outputs import take
 from subgrpc.v1 import artifact_service_pb2 as pb
+from subgrpc.v1 import model_registry_service_pb2 as models
 from subgrpc.v1.artifact_service_pb2_grpc import ArtifactServiceStub
 
 TEAM = "teams/default"
@@ -66,6 +67,27 @@ async def test_an_output_is_an_artifact(api: Any, backend: Any) -> None:
     assert artifact.creator == ended.creator
     assert (artifact.source.experiment, artifact.source.task) == (made.name, "main-0")
     assert await content_of(stub, artifact.name) == files
+
+
+async def test_an_output_becomes_a_version(api: Any, backend: Any) -> None:
+    """Of the model that the spec names, with where it is from; the next run's is the next."""
+    for number in (1, 2):
+        made = await run(api, backend, {"a": b"%d" % number}, model="digits")
+        ended = await api.until_state(made.name, "SUCCEEDED", 30)
+        [output] = ended.outputs
+        assert output.model_version == f"{TEAM}/models/digits/versions/{number}"
+        request = models.GetModelVersionRequest(name=output.model_version)
+        version = (await api.models.GetModelVersion(request)).model_version
+        assert (version.artifact, version.creator) == (output.artifact, ended.creator)
+        assert (version.lineage.experiment, version.lineage.output) == (made.name, "model")
+
+
+async def test_an_output_is_registered_once(keeper: OutputArtifacts) -> None:
+    """However often it is asked for; as a version of another model it is another."""
+    made = await store(keeper, Content({"a": b"1"}))
+    names = [f"{TEAM}/models/{model}" for model in ("one", "one", "two", "one")]
+    versions = [await keeper.register(name, made.name, "ada") for name in names]
+    assert versions == [f"{name}/versions/1" for name in names]
 
 
 async def test_the_same_files_again_are_kept_once(api: Any, backend: Any, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from subgrpc import names
 from subgrpc.driver import FilePiece, InputFile
 from subgrpc.errors import DataLoss, FieldViolation
 from subgrpc.metastore import Metastore, artifacts
-from subgrpc.names import AliasName, ArtifactName, VersionName
+from subgrpc.names import AliasName, ArtifactName, ModelName, VersionName
 from subgrpc.services.artifacts.files import parsed
 from subgrpc.services.blobs.storage import Span, Storage
+from subgrpc.services.model_changes import LATEST
 from subgrpc.v1.artifact_service_pb2 import ARTIFACT_STATE_READY, Artifact, ArtifactFile
 from subgrpc.v1.experiment_service_pb2 import ExperimentInput
 from subgrpc.v1.model_registry_service_pb2 import ModelVersion
@@ -79,7 +80,9 @@ class InputArtifacts:
         """The version of a model that MODEL/VERSION or MODEL@ALIAS means."""
         model, at, alias = text.removeprefix("models/").partition("@")
         reads = self._store.models
-        if at:
+        if alias == LATEST:
+            raw = await reads.latest(ModelName(team, model))
+        elif at:
             raw = await reads.version_of_alias(AliasName(team, model, alias))
         else:
             model, _, number = model.partition("/")

@@ -21,6 +21,7 @@ from subgrpc.services.artifacts.making import Making
 from subgrpc.services.artifacts.reading import Reading
 from subgrpc.services.blobs import Intake, Storage
 from subgrpc.services.blobs import Piece as BlobPiece
+from subgrpc.services.model_registration import Registration
 from subgrpc.v1.artifact_service_pb2 import (
     ARTIFACT_STATE_READY,
     Artifact,
@@ -28,6 +29,7 @@ from subgrpc.v1.artifact_service_pb2 import (
     ArtifactSource,
     Chunk,
 )
+from subgrpc.v1.model_registry_service_pb2 import CreateModelVersionRequest
 
 FILES: Final = 1000
 """Most files that are added to an artifact at once."""
@@ -103,6 +105,26 @@ class OutputArtifacts:
         except NotFound:
             return Artifact()
         return Artifact.FromString(stored.body)
+
+    async def register(self, model: str, artifact: str, creator: str) -> str:
+        """Makes an artifact the next version of a model, unless it is one of it.
+
+        Raises:
+            NotFound: ARTIFACT_NOT_FOUND.
+        """
+        request = CreateModelVersionRequest(parent=model, create_model=True)
+        request.model_version.artifact = artifact
+        registration = Registration.of(request, creator)
+        parsed = names.parse_artifact(artifact)
+
+        def register(tx: Transaction) -> str:
+            there = artifacts.by_name(tx, *parsed)
+            for referrer in artifacts.referrers(tx, there.uid) if there is not None else ():
+                if referrer.startswith(f"{model}/versions/"):
+                    return referrer
+            return registration.register(tx).name
+
+        return await self._store.write(register)
 
     async def remove(self, name: str) -> None:
         """Removes an artifact that an experiment made; one that is needed stays."""

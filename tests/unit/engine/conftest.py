@@ -12,8 +12,8 @@ import pytest
 from subgrpc import names
 from subgrpc.config import ClusterSettings
 from subgrpc.engine import Engine, EngineSettings
+from subgrpc.engine.content import Artifacts
 from subgrpc.engine.fetching import ArtifactReader
-from subgrpc.engine.keeper import Artifacts
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Metastore, Transaction
 from subgrpc.plugins import PluginManager

@@ -10,7 +10,7 @@ import pytest
 
 from subgrpc.driver import OutputKey, TaskKey
 from subgrpc.engine import keeper
-from subgrpc.engine.keeper import Content
+from subgrpc.engine.content import Content
 from subgrpc.errors import InvalidArgument, Unavailable
 from subgrpc.testing.fake_outputs import take
 from subgrpc.v1 import experiment_service_pb2 as api
@@ -29,6 +29,8 @@ class Shelf:
     Attributes:
         away: the message of the Unavailable that everything raises; empty: none.
         refuses: the message of the InvalidArgument that `store` raises.
+        no_model: the same of `register`.
+        versions: the artifacts that are versions of models.
         made: every artifact that was made, also the second time.
     """
 
@@ -36,6 +38,8 @@ class Shelf:
         self.artifacts: dict[str, tuple[Artifact, dict[str, bytes]]] = {}
         self.away = ""
         self.refuses = ""
+        self.no_model = ""
+        self.versions: dict[str, list[str]] = {}
         self.slow = 0.0
         self.made: list[str] = []
         self.calls = 0
@@ -71,6 +75,15 @@ class Shelf:
         self.artifacts[name] = made, files
         self.made.append(name)
         return made
+
+    async def register(self, model: str, artifact: str, creator: str) -> str:
+        self._check()
+        if self.no_model:
+            raise InvalidArgument(self.no_model)
+        known = self.versions.setdefault(model, [])
+        if artifact not in known:
+            known.append(artifact)
+        return f"{model}/versions/{known.index(artifact) + 1}"
 
     async def remove(self, name: str) -> None:
         self._check()
@@ -345,3 +358,37 @@ async def test_progress_is_shown(
 
     await until(shown)
     await world.reaches(uid, "SUCCEEDED")
+
+
+async def test_a_version_of_a_model(world: World, shelf: Shelf) -> None:
+    """What a successful attempt leaves is registered, once, and the experiment says as what."""
+    uid = await started(world, with_output(model="digits"))
+    leave(world, uid)
+    world.set(uid, "SUCCEEDED")
+    await world.reaches(uid, "SUCCEEDED")
+    experiment = world.get(uid)
+    assert experiment is not None
+    [output] = experiment.outputs
+    assert output.model_version == "teams/default/models/digits/versions/1"
+    assert shelf.versions == {"teams/default/models/digits": [output.artifact]}
+    assert len(events(world, uid, "ModelRegistered")) == 1
+
+
+async def test_failed_attempts_make_no_version(world: World, shelf: Shelf) -> None:
+    """Also of outputs that they keep."""
+    uid = await started(world, with_output(model="digits", when=ALWAYS))
+    leave(world, uid)
+    world.set(uid, "FAILED", reason="ExitCode", exit_code=1)
+    await world.reaches(uid, "FAILED")
+    assert (len(shelf.artifacts), shelf.versions) == (1, {})
+
+
+async def test_a_version_that_cannot_be(world: World, shelf: Shelf) -> None:
+    """The experiment fails, and says why; its output is kept."""
+    shelf.no_model = "no such thing"
+    uid = await started(world, with_output(model="digits"))
+    leave(world, uid)
+    world.set(uid, "SUCCEEDED")
+    await world.reaches(uid, "FAILED")
+    assert reason(world, uid) == "OutputFailed"
+    assert len(shelf.artifacts) == 1
