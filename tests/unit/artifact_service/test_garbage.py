@@ -13,7 +13,8 @@ import pytest
 
 from subgrpc import names
 from subgrpc.artifacts.blobs import object_key
-from subgrpc.errors import FailedPrecondition
+from subgrpc.artifacts.filestore import FileStore
+from subgrpc.errors import FailedPrecondition, Unavailable
 from subgrpc.metastore import Metastore
 from subgrpc.metastore.offline import Place, begin_history, confirm
 from subgrpc.services.artifacts.garbage import GRACE, IDLE, Collector
@@ -184,3 +185,34 @@ async def test_several_collectors_at_once_count_what_there_was(servers: list[Par
     assert sum(each.condemned_count for each in done) == 30
     assert sum(each.removed_count for each in done) >= 30
     assert (await servers[0].collector.estimate(NO_GRACE)).removed_count == 0
+
+
+class Failing(FileStore):
+    """A store that can be told to be away."""
+
+    away = False
+
+    def delete(self, key: str) -> None:
+        if self.away:
+            raise Unavailable("it is away", reason="STORE_UNAVAILABLE")
+        super().delete(key)
+
+
+async def test_a_store_that_is_away_is_told_and_nothing_is_forgotten(
+    parts: Parts, tmp_path: Path
+) -> None:
+    """Promise: what could not be removed from the store is still known, and goes the next time."""
+    await parts.upload([content(20_000, seed) for seed in range(5)])
+    store = Failing("files", tmp_path / "store")
+    storage = Storage(parts.metastore, store, Spool(tmp_path / "other"))
+    collector = Collector(parts.metastore, storage)
+    await storage.ready()
+    store.away = True
+    with pytest.raises(Unavailable):
+        async for _ in collector.collect(NO_GRACE):
+            pass
+    assert (await collector.estimate(NO_GRACE)).removed_count == 5
+    store.away = False
+    assert (await collect(parts, NO_GRACE)).removed_count == 5
+    assert objects(tmp_path / "store") == []
+    await storage.close()
