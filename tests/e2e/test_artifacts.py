@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,29 @@ def test_names_are_completed(shared: Cli, folder: Path) -> None:
     assert {"push", "pull"} <= set(complete("subgrpc artifact pu"))
     for name in ("tab-one", "tab-two", "other"):
         shared("artifact", "rm", name, code=0)
+
+
+@pytest.mark.timeout(180)
+def test_transfers_outlive_a_server_that_is_killed(own: Cli, tmp_path: Path) -> None:
+    """With -9, whatever it does: they go on with the next one, and nothing is lost."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(300):
+        (source / f"{number}").write_bytes(os.urandom(5000))
+    with open(source / "large", "wb") as file:
+        for _ in range(250):
+            file.write(os.urandom(MIB))
+    own.up()
+    port = own.port
+    for words in (("push", str(source), "--name", "killed"), ("pull", "killed", "target")):
+        running = own.start("artifact", *words)
+        for pause in (0.7, 0.5):
+            time.sleep(pause)  # at whatever it does then
+            own.kill()
+            own.up(port=port)
+        assert running.wait(90) == 0, running.communicate()
+        for stream in (running.stdout, running.stderr):
+            assert stream is not None
+            stream.close()
+    own("artifact", "verify", "killed", code=0)
+    assert content(own.folder / "target") == content(source)
