@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import Cli, Here
+from .conftest import Cli, Here, until
 from .terminal import Terminal
 
 MIB = 1 << 20
@@ -168,6 +169,14 @@ def test_names_are_completed(shared: Cli, folder: Path) -> None:
         shared("artifact", "rm", name, code=0)
 
 
+def begun(cli: Cli, word: str) -> bool:
+    """Whether blobs of a push have come to the server, or a pull has made its hidden folder."""
+    if word == "push":
+        objects = cli.data / "artifacts" / "store" / "objects"
+        return any(each.is_file() for each in objects.rglob("*"))
+    return any(cli.folder.glob(".subgrpc-pull-*/files/*"))
+
+
 @pytest.mark.timeout(180)
 def test_transfers_outlive_a_server_that_is_killed(own: Cli, tmp_path: Path) -> None:
     """With -9, whatever it does: they go on with the next one, and nothing is lost."""
@@ -180,15 +189,13 @@ def test_transfers_outlive_a_server_that_is_killed(own: Cli, tmp_path: Path) -> 
             file.write(os.urandom(MIB))
     own.up()
     port = own.port
-    for words in (("push", str(source), "--name", "killed"), ("pull", "killed", "target")):
-        running = own.start("artifact", *words)
-        for pause in (0.7, 0.5):
-            time.sleep(pause)  # at whatever it does then
-            own.kill()
-            own.up(port=port)
-        assert running.wait(90) == 0, running.communicate()
-        for stream in (running.stdout, running.stderr):
-            assert stream is not None
-            stream.close()
+    for word, *rest in (("push", str(source), "--name", "killed"), ("pull", "killed", "target")):
+        running = own.start("artifact", word, *rest)
+        until(partial(begun, own, word), f"{word} begun")
+        time.sleep(0.1)  # at whatever it does then
+        own.kill()
+        own.up(port=port)
+        told = running.communicate(timeout=90)
+        assert running.returncode == 0, told
     own("artifact", "verify", "killed", code=0)
     assert content(own.folder / "target") == content(source)
