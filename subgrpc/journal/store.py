@@ -16,6 +16,7 @@ from typing import Final
 
 from subgrpc import faults
 from subgrpc.errors import FailedPrecondition, Unavailable
+from subgrpc.journal.audit import journals_in
 from subgrpc.journal.manifest import Manifest
 from subgrpc.journal.reader import JournalReader
 from subgrpc.journal.state import FetchedState, JournalState
@@ -88,6 +89,10 @@ class JournalStore:
                 folder = self._fetched_folder(uid) / str(int(attempt))
                 state = self._fetched[uid, attempt] = FetchedState(folder, manifest, used)
             return JournalReader(state)
+
+    def all(self) -> list[tuple[str, int]]:
+        """The uid and the attempt of every journal that stands here. Blocks."""
+        return [(uid, attempt) for uid, attempt, _ in journals_in(self._root)]
 
     def folder(self, uid: str, attempt: int) -> Path:
         """Where the journal of an attempt stands, if it does."""

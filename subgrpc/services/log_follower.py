@@ -219,9 +219,13 @@ class Follower:
             if missing is None:  # it was evicted as a whole
                 self._moved = True
                 return
-            async with aclosing(self._fetched(missing)) as heartbeats:
-                async for heartbeat in heartbeats:
-                    yield heartbeat
+            try:
+                async with aclosing(self._fetched(missing)) as heartbeats:
+                    async for heartbeat in heartbeats:
+                        yield heartbeat
+            except NotFound:  # it has expired, or went with its experiment
+                self._moved = True
+                return
 
     async def _fetched(self, file: File) -> AsyncGenerator[bytes, None]:
         """Waits until a file is there; yields heartbeats."""

@@ -134,3 +134,25 @@ async def test_a_server_without_the_store_asks_the_one_that_has_it(running: Any)
     await running.stop(pair.keeper)
     failure = await _refused(read(running.api(pair.other), made))
     assert failure.reason == "LOGS_UNAVAILABLE"
+
+
+@pytest.mark.postgres
+async def test_what_another_server_took_over_goes_from_the_disk_of_the_first(running: Any) -> None:
+    """Once that has all of it: the first finds it when it is started again."""
+    pair = Pair(running, lease_length=1.0)
+    pair.keeper = await pair.start(0)
+    pair.at_keeper = running.api(pair.keeper)
+    made = await pair.run(pair.at_keeper)
+    pair.write(made, 0, b"before\n")
+    stream = pair.at_keeper.stub.StreamLogs(pb.StreamLogsRequest(name=made.name, follow=True))
+    await stream.read()
+    pair.other = await pair.start(1)
+    await running.stop(pair.keeper)
+    api = running.api(pair.other)
+    await _until(lambda: journal(pair.folders[1], made).exists())
+    pair.end(made)
+    await api.until_state(made.name, "SUCCEEDED")
+    assert journal(pair.folders[0], made).exists()
+    await pair.start(0)
+    await _until(lambda: not journal(pair.folders[0], made).exists())
+    assert output(await read(api, made, follow=True), "main-0") == b"before\n"

@@ -67,7 +67,7 @@ class Archiver:
             *(self._record(key, manifest) for key, manifest in surveyed if manifest is not None)
         )
         faults.point("archive.recorded")
-        await self._cache.trim()
+        await self._cache.added(sum(each.size for _, each in surveyed if each is not None))
         return sum(done)
 
     async def _add(self, key: tuple[str, int], batch: _Batch) -> Manifest | None:

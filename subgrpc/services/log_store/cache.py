@@ -28,6 +28,8 @@ from subgrpc.services.blobs.storage import Span, Storage
 
 IN_USE: Final = 60_000_000
 """µs for which a file that was read is not evicted."""
+ROOM: Final = 20
+"""When something has to go, a twentieth of the limit is made free: the next ones have room."""
 BATCH: Final = 100
 
 _log = structlog.get_logger(__name__)
@@ -53,6 +55,8 @@ class LogCache:
         self._journals = journals
         self._limit = limit
         self._server = metastore.server_id if metastore.shared else ""
+        self._local: int | None = None
+        """Bytes of the journals that this server collected, at most: what is deleted counts on."""
         self._fetched: dict[Path, _Fetched] = {}
         self._under_way: dict[Path, asyncio.Task[None]] = {}
         self._trimming = asyncio.Lock()
@@ -100,19 +104,41 @@ class LogCache:
             task.add_done_callback(lambda _: self._under_way.pop(file.path))
         await asyncio.shield(task)
 
+    async def added(self, size: int) -> None:
+        """Journals of this server's have come into the store, too: they may be evicted now."""
+        if self._local is not None:
+            self._local += size
+        await self.trim()
+
     async def trim(self) -> None:
         """Evicts what there is no room for. Nothing that is being read goes."""
         async with self._trimming:
             fetched = sum(each.size for each in self._fetched.values())
-            over = fetched + await self._metastore.logs.local_size(self._server) - self._limit
+            if self._local is not None and fetched + self._local <= self._limit:
+                return
+            self._local = await self._metastore.logs.local_size(self._server)
+            over = fetched + self._local - self._limit
             if over > 0:
-                await self._evict(over)
+                await self._evict(over + self._limit // ROOM)
 
     async def drop(self, gone: LocalLog) -> None:
         """Removes the journal of an attempt whose output has expired."""
         key = (gone.experiment_uid, gone.attempt)
         await asyncio.to_thread(self._journals.evict, *key, force=True)
         await self._metastore.write_unversioned(lambda tx: logs.released(tx, *key))
+
+    async def drop_foreign(self) -> None:
+        """Removes journals that stand here since before another server took them over.
+
+        Theirs are complete by now; of what still runs nothing is removed.
+        """
+        if not self._server:
+            return
+        for uid, attempt in await asyncio.to_thread(self._journals.all):
+            log = await self.look(uid, attempt)
+            if log is not None and log.server != self._server:
+                await asyncio.to_thread(self._journals.evict, uid, attempt)
+                _log.info("journal.foreign", uid=uid, attempt=attempt, server=log.server)
 
     async def drop_expired(self) -> None:
         """Removes all of this server's that has expired, fetched or not."""
@@ -145,6 +171,7 @@ class LogCache:
                 evicted = local.pop()
                 if await self._evict_local(evicted):
                     over -= evicted.size
+                    self._local = (self._local or 0) - evicted.size
                 else:
                     skip += 1
             else:

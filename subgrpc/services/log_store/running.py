@@ -22,6 +22,8 @@ EVERY: Final = 1.0
 """Seconds between two looks for logs that are complete."""
 LAST_BACKOFF: Final = 60.0
 """Greatest number of seconds between two tries while the store cannot be used."""
+FOREIGN_EVERY: Final = 3600.0
+"""Seconds between two looks for journals that another server took over while this one stood."""
 LOOKS: Final = 20
 """How often retention is looked at while a log gets as old as it may be, if that is short."""
 RETAINED_EVERY: Final = 600.0
@@ -53,6 +55,7 @@ class LogStore:
         """Begins."""
         await self.cache.start()
         self._tasks = [
+            asyncio.create_task(_again(self.cache.drop_foreign, FOREIGN_EVERY), name="tidy logs"),
             asyncio.create_task(_again(self._archive, EVERY), name="archive logs"),
             asyncio.create_task(_again(self._retention.enforce, self._look_every), name="end logs"),
         ]

@@ -59,7 +59,14 @@ class Outage(FileStore):
 class Shelf:
     """One server's part of it, on a folder that outlives it."""
 
-    def __init__(self, folder: Path, metastore: Metastore, limit: int, store: type[Outage]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        metastore: Metastore,
+        limit: int = 1 << 30,
+        store: type[Outage] = Outage,
+        heartbeat: float = 15.0,
+    ) -> None:
         (folder / "store").mkdir(exist_ok=True)
         url = (folder / "store").as_uri()
         self.store = store.from_settings(StoreSettings(name="files", url=url))
@@ -70,12 +77,12 @@ class Shelf:
         self.archiver = Archiver(self.storage, metastore, self.journals, self.cache)
         identity = metastore.identity
         codec = TokenCodec(identity.token_key, identity.history_id)
-        self.logs = Logs(metastore, self.journals, codec, cache=self.cache)
+        self.logs = Logs(metastore, self.journals, codec, heartbeat, cache=self.cache)
         self.draining = asyncio.Event()
 
     @classmethod
-    async def open(cls, folder: Path, limit: int = 1 << 30, store: type[Outage] = Outage) -> Shelf:
-        shelf = cls(folder, await Metastore.open(folder / "data"), limit, store)
+    async def open(cls, folder: Path, **options: Any) -> Shelf:
+        shelf = cls(folder, await Metastore.open(folder / "data"), **options)
         await shelf.cache.start()
         return shelf
 

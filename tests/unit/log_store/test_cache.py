@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from subgrpc.errors import DataLoss, NotFound, Unavailable
-from subgrpc.v1.experiment_service_pb2 import StreamLogsRequest, StreamLogsResponse
+from subgrpc.v1.experiment_service_pb2 import (
+    BookmarkType,
+    StreamLogsRequest,
+    StreamLogsResponse,
+)
 
 from .shelf import OUT, Outage, Shelf, kinds, output
 
@@ -189,6 +193,24 @@ async def test_a_slow_store_holds_up_nobody_else(tmp_path: Path) -> None:
     Slow.opened.set()
     assert output(await slow) == DATA
     await asyncio.gather(*many)
+    await shelf.close()
+
+
+async def test_who_waits_for_a_slow_store_hears_that_the_server_is_there(tmp_path: Path) -> None:
+    """By heartbeats; when the server stops meanwhile, by the bookmark that says so."""
+    shelf = await Shelf.open(tmp_path, store=Slow, heartbeat=0.05)
+    uid = await archived(shelf)
+    await shelf.evict(uid)
+    Slow.opened.clear()
+    request = StreamLogsRequest(name="teams/default/experiments/e", follow=True)
+    async with aclosing(shelf.logs.stream(request, shelf.draining)) as frames:
+        for _ in range(3):
+            frame = StreamLogsResponse.FromString(await anext(frames))
+            assert frame.bookmark.type == BookmarkType.BOOKMARK_TYPE_HEARTBEAT
+        shelf.draining.set()
+        left = [StreamLogsResponse.FromString(frame) async for frame in frames]
+    assert left[-1].bookmark.type == BookmarkType.BOOKMARK_TYPE_SERVER_DRAINING
+    Slow.opened.set()
     await shelf.close()
 
 

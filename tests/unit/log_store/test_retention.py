@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from pathlib import Path
 
 from subgrpc.metastore.logs import LogState
+from subgrpc.v1.experiment_service_pb2 import StreamLogsRequest, StreamLogsResponse
 
 from .shelf import OUT, Shelf, kinds, output
 
@@ -66,6 +68,25 @@ async def test_the_gap_comes_once_and_only_to_whom_something_is_missing(shelf: S
     half = await shelf.read("e", tail_lines=3)
     assert kinds(half) == ["gap", "end"]
     assert kinds(await shelf.read("e", resume_token=half[0].resume_token)) == ["end"]
+
+
+async def test_a_log_that_expires_while_it_is_read_ends_with_the_gap(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    """Where it was; what was read before stays read."""
+    uid = await shelf.ended("e", [("main-0", OUT, b"a" * 90_000)], LINES, ago=2 * DAY)
+    await shelf.archive()
+    await shelf.evict(uid)
+    request = StreamLogsRequest(name="teams/default/experiments/e", format="LOG_FORMAT_BYTES")
+    found: list[StreamLogsResponse] = []
+    async with aclosing(shelf.logs.stream(request, shelf.draining)) as frames:
+        async for frame in frames:
+            found.append(StreamLogsResponse.FromString(frame))
+            if len(found) == 1:
+                await shelf.expire(DAY)
+                await shelf.collect()
+    assert kinds(found)[-2:] == ["gap", "end"]
+    assert output(found).startswith(b"a" * 60_000)
 
 
 async def test_without_a_limit_nothing_ends(shelf: Shelf) -> None:
