@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,10 @@ from subgrpc.services.log_store.cache import LogCache
 
 BATCH: Final = 100
 """Attempts whose logs share packs, and are recorded together."""
+IN_FLIGHT: Final = 2
+"""Packs that are on their way to the store at the same time, while another one is filled."""
+
+_Piece = tuple[Path, int, int, bytes]
 
 _log = structlog.get_logger(__name__)
 
@@ -56,38 +60,44 @@ class Archiver:
         if not keys:
             return 0
         await self._storage.ready()
-        batch = _Batch(self._storage)
-        try:
-            surveyed = [(key, await self._add(key, batch)) for key in keys]
-            await batch.flush()
-        finally:
-            batch.discard()
+        folders = [self._journals.folder(*key) for key in keys]
+        found = dict(zip(keys, await self._storage.disk(_looked_at, folders), strict=True))
+        for key, problem in found.items():
+            if isinstance(problem, Exception):
+                await self._note(key, problem)
+        manifests = {key: each for key, each in found.items() if isinstance(each, Manifest)}
+        await self._put(manifests)
         faults.point("archive.stored")
-        done = await asyncio.gather(
-            *(self._record(key, manifest) for key, manifest in surveyed if manifest is not None)
-        )
+        done = await asyncio.gather(*(self._record(*each) for each in manifests.items()))
         faults.point("archive.recorded")
-        await self._cache.added(sum(each.size for _, each in surveyed if each is not None))
+        await self._cache.added(sum(each.size for each in manifests.values()))
         return sum(done)
 
-    async def _add(self, key: tuple[str, int], batch: _Batch) -> Manifest | None:
-        """Puts the files of a journal into packs; None: they are damaged, or gone."""
-        folder = self._journals.folder(*key)
-        try:
-            manifest = await self._storage.disk(survey, folder)
-            digests = await self._storage.disk(_digests, manifest, folder)
-            manifest = manifest.with_digests(digests)
-            await batch.add(manifest, folder)
-        except (DataLoss, FileNotFoundError) as error:
-            self._damaged.add(key)
-            if await self._metastore.attempt(*key) is not None:  # else it was deleted meanwhile
-                # Tried again after a restart; `admin check` says what is wrong with it.
-                _log.error("archive.damaged", uid=key[0], attempt=key[1], error=str(error))
-            return None
-        except OSError as error:
-            text = f"the journal in {folder} cannot be read: {error.strerror or error}"
-            raise Unavailable(text, reason="LOG_STORE_UNAVAILABLE", retry_after=1.0) from error
-        return manifest
+    async def _note(self, key: tuple[str, int], problem: Exception) -> None:
+        """A journal is damaged, or gone: it is tried again after a restart."""
+        self._damaged.add(key)
+        if await self._metastore.attempt(*key) is not None:  # else it was deleted meanwhile
+            _log.error("archive.damaged", uid=key[0], attempt=key[1], error=str(problem))
+
+    async def _put(self, manifests: Mapping[tuple[str, int], Manifest]) -> None:
+        """Puts the files of journals into the store, as far as it does not have them."""
+        digests = {digest for each in manifests.values() for digest in each.digests}
+        there = set(await self._storage.want(digests))
+        pieces = (
+            piece
+            for key, manifest in manifests.items()
+            for piece in _pieces(manifest, self._journals.folder(*key))
+        )
+        puts: set[asyncio.Task[None]] = set()
+        while (pack := await self._storage.disk(_filled, self._storage, pieces, there)) is not None:
+            sha256 = await self._storage.disk(pack.seal)
+            keeping = self._storage.keep(pack.path, pack.size, sha256, pack.content)
+            puts.add(self._storage.spawn(keeping))
+            if len(puts) >= IN_FLIGHT:
+                done, puts = await asyncio.wait(puts, return_when=asyncio.FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        await asyncio.gather(*puts)
 
     async def _record(self, key: tuple[str, int], manifest: Manifest) -> bool:
         log = await self._metastore.logs.get(*key)
@@ -100,51 +110,12 @@ class Archiver:
             return False
 
 
-class _Batch:
-    """Pieces on their way to the store, a pack at a time."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._pack: Pack | None = None
-        self._added: set[bytes] = set()
-
-    async def add(self, manifest: Manifest, folder: Path) -> None:
-        """Adds the pieces of a journal that the store does not have."""
-        there = await self._storage.want(set(manifest.digests))
-        for path, start, size, digest in _pieces(manifest, folder):
-            if digest in there or digest in self._added:
-                continue
-            if self._pack is None:
-                self._pack = self._storage.spool.pack()
-            await self._storage.disk(_copy, self._pack, path, start, size, digest)
-            self._added.add(digest)
-            if self._pack.size >= self._storage.store.pack_size:
-                await self.flush()
-
-    async def flush(self) -> None:
-        """Puts the pack into the store.
-
-        Raises:
-            SubgrpcError: what the store raises.
-        """
-        pack = self._pack
-        if pack is not None:
-            sha256 = await self._storage.disk(pack.seal)
-            self._pack = None
-            await self._storage.keep(pack.path, pack.size, sha256, pack.content)
-
-    def discard(self) -> None:
-        """Removes what was not put."""
-        if self._pack is not None:
-            self._pack.discard()
-
-
 def _archived(tx: Transaction, log: Log, manifest: Manifest) -> bool:
     digests = b"".join(manifest.digests)
     return logs.archive(tx, log, manifest.size, digests, manifest.to_bytes())
 
 
-def _pieces(manifest: Manifest, folder: Path) -> Iterator[tuple[Path, int, int, bytes]]:
+def _pieces(manifest: Manifest, folder: Path) -> Iterator[_Piece]:
     """Yields each piece: its file, where it starts there, its size, its digest."""
     for file in manifest.files(folder):
         for index, digest in enumerate(file.digests):
@@ -152,7 +123,22 @@ def _pieces(manifest: Manifest, folder: Path) -> Iterator[tuple[Path, int, int, 
             yield file.path, start, min(file.piece, file.size - start), digest
 
 
-def _digests(manifest: Manifest, folder: Path) -> tuple[bytes, ...]:
+def _looked_at(folders: Sequence[Path]) -> list[Manifest | Exception]:
+    """What journals consist of, or what is wrong with them; another error of the disk is raised."""
+    found: list[Manifest | Exception] = []
+    for folder in folders:
+        try:
+            found.append(_surveyed(folder))
+        except (DataLoss, FileNotFoundError) as error:
+            found.append(error)
+        except OSError as error:
+            raise _unreadable(folder, error) from error
+    return found
+
+
+def _surveyed(folder: Path) -> Manifest:
+    """What a journal consists of, with digests: all of it is read."""
+    manifest = survey(folder)
     found: list[bytes] = []
     for file in manifest.files(folder):
         with file.path.open("rb", buffering=0) as content:
@@ -163,13 +149,40 @@ def _digests(manifest: Manifest, folder: Path) -> tuple[bytes, ...]:
                     raise DataLoss(f"{file.path} has {left} bytes less than a moment ago")
                 found.append(hashlib.sha256(piece).digest())
                 left -= len(piece)
-    return tuple(found)
+    return manifest.with_digests(tuple(found))
 
 
-def _copy(pack: Pack, path: Path, start: int, size: int, digest: bytes) -> None:
-    with path.open("rb", buffering=0) as content:
-        content.seek(start)
-        piece = content.read(size)
+def _filled(storage: Storage, pieces: Iterator[_Piece], there: set[bytes]) -> Pack | None:
+    """A pack of the next pieces that are not `there`, which it notes as such; None: no more."""
+    pack: Pack | None = None
+    for path, start, size, digest in pieces:
+        if digest in there:
+            continue
+        if pack is None:
+            pack = storage.spool.pack()
+        try:
+            pack.add([(digest, _read(path, start, size, digest))])
+        except BaseException:
+            pack.discard()
+            raise
+        there.add(digest)
+        if pack.size >= storage.store.pack_size:
+            break
+    return pack
+
+
+def _read(path: Path, start: int, size: int, digest: bytes) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as content:
+            content.seek(start)
+            piece = content.read(size)
+    except OSError as error:  # deleted meanwhile, perhaps
+        raise _unreadable(path, error) from error
     if hashlib.sha256(piece).digest() != digest:
         raise DataLoss(f"{path} is not what it was a moment ago")
-    pack.add([(digest, piece)])
+    return piece
+
+
+def _unreadable(path: Path, error: OSError) -> Unavailable:
+    text = f"the journal in {path} cannot be read: {error.strerror or error}"
+    return Unavailable(text, reason="LOG_STORE_UNAVAILABLE", retry_after=1.0)
