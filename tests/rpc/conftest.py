@@ -31,6 +31,9 @@ from subgrpc.v1.experiment_service_pb2_grpc import ExperimentServiceStub
 from subgrpc.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from subgrpc.v1.types_pb2 import TaskState
 
+from .registry import STORED
+from .seeds import seed
+
 TEAM = "teams/default"
 
 
@@ -365,3 +368,10 @@ def grpc_addr(tmp_path_factory: pytest.TempPathFactory, module_databases: Any) -
 def grpc_server(grpc_addr: str) -> str:
     """pytest-grpc's own server, which knows no aio, is not started."""
     return grpc_addr
+
+
+@pytest.fixture
+async def models(running: Running) -> Any:
+    """The model registry of a server whose data folder has some artifacts: `registry.STORED`."""
+    await seed(running, *STORED)
+    return running.api(await running.server()).models
