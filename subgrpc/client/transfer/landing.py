@@ -25,6 +25,9 @@ class Landing:
     That folder has a name that only depends on target and content: an interrupted pull finds it
     again. It belongs to one process at a time.
 
+    A folder that cannot be exchanged for another, since it is a mount point, or must not, since the
+    caller is in it, gets its files one after the other: they are put together within it.
+
     Args:
         target: the file or folder to make.
         content: says what it will be: the artifact's digest, and which part of it.
@@ -34,8 +37,11 @@ class Landing:
     def __init__(self, target: str, content: str, *, is_file: bool) -> None:
         self.target = os.path.realpath(target)
         self.is_file = is_file
-        self.parent, self.name = os.path.split(self.target)
-        key = hashlib.sha256(f"{self.name}\0{content}".encode(errors="surrogateescape"))
+        self.parent, name = os.path.split(self.target)
+        self.is_inside = not is_file and _stays(self.target)
+        if self.is_inside:
+            self.parent = self.target
+        key = hashlib.sha256(f"{name}\0{content}".encode(errors="surrogateescape"))
         # The name's length is limited; a dot hides it from most eyes.
         self.folder = os.path.join(self.parent, f".subgrpc-pull-{key.hexdigest()[:32]}")
         self.files = os.path.join(self.folder, "files")
@@ -47,8 +53,7 @@ class Landing:
         """Whether nothing is in the way: there is no target, or an empty folder."""
         if self.is_file or not os.path.isdir(self.target):
             return not os.path.lexists(self.target)
-        with os.scandir(self.target) as entries:
-            return next(entries, None) is None
+        return not self._others()
 
     def open(self) -> None:
         """Makes the folder, or takes up the one that an interrupted pull has left.
@@ -111,7 +116,9 @@ class Landing:
             OSError: it cannot be moved; everything is as it was.
         """
         made = os.path.join(self.files, os.listdir(self.files)[0]) if self.is_file else self.files
-        if os.path.lexists(self.target) and not self.is_free():
+        if self.is_inside:
+            self._fill(replace=replace)
+        elif os.path.lexists(self.target) and not self.is_free():
             if not replace:
                 raise self.exists()
             self._exchange(made)
@@ -126,6 +133,30 @@ class Landing:
         """The error that something is where the target belongs."""
         text = f"{self.target} exists, with other content; --force replaces it"
         return FailedPrecondition(text, reason="TARGET_EXISTS")
+
+    def _others(self) -> list[str]:
+        """What is in the target, but for what is ours or every file system's."""
+        own = (os.path.basename(self.folder), "lost+found")
+        return [each for each in os.listdir(self.target) if each not in own]
+
+    def _fill(self, *, replace: bool) -> None:
+        """Moves what was made into the target, and what is there out of the way."""
+        before = os.path.join(self.folder, "before")
+        if (others := self._others()) and not replace:
+            raise self.exists()
+        os.makedirs(before, exist_ok=True)
+        moves = [(self.target, before, each) for each in others]
+        moves += [(self.files, self.target, each) for each in os.listdir(self.files)]
+        done: list[tuple[str, str, str]] = []
+        try:
+            for move in moves:
+                source, target, name = move
+                os.rename(os.path.join(source, name), os.path.join(target, name))
+                done.append(move)
+        except OSError:
+            for source, target, name in reversed(done):
+                os.rename(os.path.join(target, name), os.path.join(source, name))
+            raise
 
     def _add(self, made: str) -> None:
         if _rename(made, self.target, _NOREPLACE):
@@ -145,6 +176,16 @@ class Landing:
         except OSError:
             os.rename(aside, self.target)
             raise
+
+
+def _stays(folder: str) -> bool:
+    """Whether a folder is one that cannot, or must not, be exchanged for another."""
+    if not os.path.isdir(folder):
+        return False
+    try:
+        return os.path.ismount(folder) or os.path.samefile(folder, os.getcwd())
+    except OSError:  # the folder that the caller is in was removed
+        return os.path.ismount(folder)
 
 
 def _rename(source: str, target: str, flags: int) -> bool:

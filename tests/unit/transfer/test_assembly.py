@@ -157,6 +157,28 @@ def test_damaged_bytes_are_asked_for_again(tmp_path: Path) -> None:
     assert not file.is_complete
 
 
+def test_what_is_left_to_the_file_is_compared_by_it(tmp_path: Path) -> None:
+    """A part that was not looked at by itself does not make a file complete."""
+    (file,) = Assembly(tmp_path, [[1, 2]]).files
+    first, second = wanted([file])
+    for blob, data in ((first, bytes(first.size)), (second, CONTENT[second.digest])):
+        sink = Sink(blob, lambda file, chunk: file.add(chunk) and None)
+        sink.trust()
+        sink.take(0, data)
+        assert sink.is_complete
+    with pytest.raises(DataLoss):
+        file.hash_on()
+    assert not file.is_complete
+    # The next pull finds out which part it was.
+    (again,) = Assembly(tmp_path, [[1, 2]]).files
+    again.take_up()
+    assert [each.digest for each in wanted([again])] == [first.digest]
+    (single,) = Assembly(tmp_path / "..", [[1]]).files
+    sink = Sink(wanted([single])[0], lambda *_: None)
+    sink.trust()
+    assert sink.compares
+
+
 def test_bytes_from_elsewhere_are_refused(tmp_path: Path) -> None:
     """Where the next byte belongs is known here; a server that is mistaken harms nothing."""
     (file,) = Assembly(tmp_path, [[1]]).files

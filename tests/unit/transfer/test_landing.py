@@ -88,6 +88,45 @@ def test_replacing_without_renameat2(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert left(tmp_path / "target") == ["file"]
 
 
+def test_the_folder_that_the_caller_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stays that folder: a shell that is in it sees what was pulled."""
+    target = tmp_path / "target"
+    target.mkdir()
+    monkeypatch.chdir(target)
+    inode = target.stat().st_ino
+    land(Path()).commit(replace=False)
+    assert (left(target), target.stat().st_ino) == (["file"], inode)
+    (target / "old").mkdir()
+    again = land(Path(), "y", text="newer")
+    assert not again.is_free()
+    with pytest.raises(FailedPrecondition, match="exists"):
+        again.commit(replace=False)
+    again.commit(replace=True)
+    assert (left(target), target.stat().st_ino) == (["file"], inode)
+    assert (target / "file").read_text() == "newer"
+    assert left(tmp_path) == ["target"]
+
+
+def test_a_mount_point(tmp_path: Path) -> None:
+    """Its files are put together within it: no other place is on the same file system."""
+    target = tmp_path / "volume"
+    target.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "subgrpc-test", str(target)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        (target / "lost+found").mkdir()
+        landing = land(target)
+        assert landing.is_free()
+        assert left(tmp_path) == ["volume"]
+        landing.commit(replace=False)
+        assert left(target) == ["file", "lost+found"]
+        land(target, "y", text="newer").commit(replace=True)
+        assert (target / "file").read_text() == "newer"
+    finally:
+        subprocess.run(["umount", "-l", target], check=True)
+
+
 def test_what_was_left_is_taken_up(tmp_path: Path) -> None:
     """By a pull of the same to the same target, and by no other."""
     land(tmp_path / "target").close()
