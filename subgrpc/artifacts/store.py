@@ -106,7 +106,10 @@ class ArtifactStore(ABC):
         """The store's name, as it was configured."""
 
     def check(self) -> None:
-        """Writes, reads and deletes a small object: raises what is wrong with the store."""
+        """Writes, reads, lists and deletes a small object: raises what is wrong with the store.
+
+        What earlier checks have left, whose process was killed, goes too.
+        """
         key, data = f"check/{new_uid()}", os.urandom(1000)
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "check")
@@ -116,6 +119,9 @@ class ArtifactStore(ABC):
             found = self.stat(key)
             if b"".join(self.get(key)) != data or found is None or found.size != len(data):
                 raise damaged(self.name, key, "it is not what was put a moment ago")
+            for each in self.list("check/"):
+                if found.time - each.time > timedelta(hours=1):
+                    self.delete(each.key)
         finally:
             self.delete(key)
 

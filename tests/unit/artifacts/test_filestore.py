@@ -88,6 +88,16 @@ def test_folders_with_odd_names(tmp_path: Path) -> None:
     assert (folder / ".incoming").is_dir()
 
 
+def test_checks_that_were_killed(folder: Path, store: FileStore) -> None:
+    """What they have left goes with a later check; that of one that is just made stays."""
+    store.check()
+    (folder / "check" / "old").touch()
+    (folder / "check" / "new").touch()
+    os.utime(folder / "check" / "old", (1e9, 1e9))
+    store.check()
+    assert [each.key for each in store.list()] == ["check/new"]
+
+
 def test_a_folder_that_is_not_there(folder: Path, store: FileStore) -> None:
     """Every call says so; none says that there is no such object, and none makes the folder."""
     folder.rmdir()
