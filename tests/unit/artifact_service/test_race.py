@@ -12,9 +12,11 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from subgrpc.admin.check import check
 from subgrpc.errors import Aborted, FailedPrecondition, SubgrpcError
 from subgrpc.metastore import Transaction
 from subgrpc.services.artifacts.garbage import Collector
@@ -123,12 +125,17 @@ async def sweep(parts: Parts) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_is_made_is_whole(servers: list[Parts], tmp_path: Path, seed: int) -> None:
+async def test_whatever_is_made_is_whole(
+    servers: list[Parts], databases: Any, tmp_path: Path, seed: int
+) -> None:
     """Promise: no object is removed that an artifact came to need, and no other one stays."""
     collectors = [each.collector for each in servers] * (3 - len(servers))
     world = World(servers, seed)
     assert await race(world, collectors, seed, limit=50)
     assert await damage(world) == []
+    report = await asyncio.to_thread(check, tmp_path / "0", databases.of(tmp_path / "0"))
+    assert report.problems == []
+    assert report.artifacts == len(world.kept)
     assert world.repeated, "nothing was ever collected between an upload and its use"
     for server, artifact in world.kept.values():
         await server.delete(artifact)
