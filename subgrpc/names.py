@@ -117,6 +117,16 @@ def team_name(team: str) -> str:
     return f"teams/{team}"
 
 
+def experiment_name(experiment: str) -> str:
+    """Returns `teams/{team}/experiments/{experiment}`, whichever of both forms is given; "": "".
+
+    The short form is of the only team that there is.
+    """
+    if not experiment or "/" in experiment:
+        return experiment
+    return str(ExperimentName(DEFAULT_TEAM, experiment))
+
+
 def cluster_name(cluster: str) -> str:
     """Returns `clusters/{cluster}`, whichever of both forms is given."""
     return cluster if cluster.startswith("clusters/") else f"clusters/{cluster}"

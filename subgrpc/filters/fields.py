@@ -93,7 +93,12 @@ ARTIFACT_FIELDS = _by_name(
     FilterField("creator", Kind.STRING, operator.attrgetter("creator")),
     FilterField("display_name", Kind.STRING, operator.attrgetter("display_name")),
     FilterField("digest", Kind.STRING, operator.attrgetter("digest")),
-    FilterField("experiment", Kind.STRING, operator.attrgetter("source.experiment")),
+    FilterField(
+        "experiment",
+        Kind.STRING,
+        operator.attrgetter("source.experiment"),
+        adapt=names.experiment_name,
+    ),
     FilterField("output", Kind.STRING, operator.attrgetter("source.output")),
     _time("create_time"),
     _time("update_time"),

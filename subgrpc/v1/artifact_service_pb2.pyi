@@ -527,8 +527,8 @@ class ListArtifactsRequest(_message.Message):
     """`next_page_token` of the page before; empty: the first page."""
     filter: _builtins.str
     """As in ListExperiments, over the fields artifact_id, uid, state, creator,
-    display_name, digest, experiment (its name), output, create_time,
-    update_time and labels.KEY.
+    display_name, digest, experiment (its name, or the last segment of it; ""
+    if a client uploaded it), output, create_time, update_time and labels.KEY.
     """
     order_by: _builtins.str
     """One of create_time, update_time, artifact_id, with " desc" for

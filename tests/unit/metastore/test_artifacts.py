@@ -102,6 +102,8 @@ async def test_lists_are_filtered_by_each_field(store: Metastore) -> None:
         "state = READY",
         f"digest = {'ab' * 32}",
         'experiment = "teams/default/experiments/e"',
+        "experiment = e",
+        'experiment != ""',
         "output = model",
         f"uid = {first.uid}",
         "artifact_id = a",
