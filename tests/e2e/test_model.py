@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.shell_completion import ShellComplete
 
 from subgrpc import names
+from subgrpc.cli.main import cli
 from subgrpc.metastore import Metastore, Transaction, artifacts
 from subgrpc.v1.artifact_service_pb2 import ARTIFACT_STATE_READY, Artifact, ArtifactSource
 
@@ -150,3 +152,19 @@ def test_watch_shows_models_and_versions(registry: Cli) -> None:
         *((True, "CHANGE_TYPE_ADDED"), (False, "CHANGE_TYPE_ADDED"), (False, "CHANGE_TYPE_ADDED"))
     ]
     assert {each["revision"] for each in lines[3:]} == {lines[3]["revision"]}
+
+
+def test_names_are_completed(registry: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models; behind NAME/ numbers, behind NAME@ aliases."""
+    registry("model", "alias", "digits", "champion", "1", code=0)
+    for key, value in registry.env.items():
+        monkeypatch.setenv(key, value)
+
+    def complete(incomplete: str) -> list[str]:
+        found = ShellComplete(cli, {}, "subgrpc", "")
+        return [each.value for each in found.get_completions(["model", "get"], incomplete)]
+
+    assert complete("di") == ["digits"]
+    assert complete("digits/") == ["digits/2", "digits/1"]
+    assert complete("digits@") == ["digits@champion"]
+    assert complete("Nobody@") == []

@@ -37,6 +37,7 @@ PLANS: list[tuple[Kind, Any, str, str, tuple[str, ...], str]] = [
             "stage = Production AND metrics.x > 1": "ix_model_version_stage",
             "alias = a AND stage = Production": "ix_model_alias_created",
             "creator = ann": "ix_model_version_creator",
+            "model_id = m AND stage = Staging": "ix_model_version_created_of",
             "artifact = a": "ix_model_version_artifact",
             "experiment = e AND stage = Staging": "ix_model_version_experiment",
             "tags.k = v AND stage = Staging": "ix_model_version_tag_value",
