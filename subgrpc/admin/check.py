@@ -11,6 +11,7 @@ from subgrpc.journal import audit as journals
 from subgrpc.metastore import offline
 from subgrpc.metastore.artifact_audit import ArtifactAudit
 from subgrpc.metastore.audit import Audit, Kept, Problem
+from subgrpc.metastore.audit_logs import is_pending
 from subgrpc.metastore.model_audit import ModelAudit
 
 
@@ -67,14 +68,19 @@ def check(folder: Path, database: str = "", *, logs: bool = True) -> Report:
     kept = {(each.uid, each.attempt): each for each in audit.kept}
     for key, path in there.items():
         report.journals += 1
-        report.problems += _journal(path, kept.get(key), logs)
-    report.problems += _missing(folder, [each for key, each in kept.items() if key not in there])
+        report.problems += _journal(folder, path, kept.get(key), logs)
+    absent = [each for key, each in kept.items() if key not in there and _is_missing(folder, each)]
+    if absent:
+        # Looked at again: they may have come into the artifact store, or been deleted, meanwhile.
+        with offline.reading(offline.Place(folder, database)) as connection:
+            absent = [each for each in absent if is_pending(connection, each.uid, each.attempt)]
+    report.problems += _missing(folder, absent)
     return report
 
 
-def _journal(path: Path, kept: Kept | None, logs: bool) -> Iterator[Problem]:
+def _journal(folder: Path, path: Path, kept: Kept | None, logs: bool) -> Iterator[Problem]:
     if not path.exists():
-        return  # deleted meanwhile
+        return  # deleted or evicted meanwhile
     if kept is None:
         yield Problem("JOURNAL_ORPHAN", str(path), "it is of an attempt that is not there")
         return
@@ -83,19 +89,31 @@ def _journal(path: Path, kept: Kept | None, logs: bool) -> Iterator[Problem]:
     except DataLoss as error:
         yield Problem("JOURNAL", str(path), error.message)
         return
-    if kept.complete and not sealed:
+    if kept.complete and not sealed and _is_here(folder, kept) and path.exists():
         text = "all output of its attempt should be in it, but it was not closed"
         yield Problem("JOURNAL", str(path), text)
-    if logs and (problem := journals.damage(path)) and path.exists():
+    if logs and (problem := _damage(path)) and path.exists():
         yield Problem("JOURNAL", str(path), problem)
+
+
+def _damage(path: Path) -> str:
+    try:
+        return journals.damage(path)
+    except FileNotFoundError as error:  # evicted or deleted meanwhile, or a part of it is gone
+        return f"{error.filename} is not there"
+
+
+def _is_missing(folder: Path, kept: Kept) -> bool:
+    if not kept.complete or kept.stored or not _is_here(folder, kept):
+        return False
+    return not (_logs(folder) / kept.uid / str(kept.attempt)).exists()
 
 
 def _missing(folder: Path, absent: list[Kept]) -> Iterator[Problem]:
     for each in absent:
         path = _logs(folder) / each.uid / str(each.attempt)
-        if each.complete and not each.stored and not path.exists() and _is_here(folder, each):
-            text = "all output of its attempt should be in it, but it is not there"
-            yield Problem("JOURNAL_MISSING", str(path), text)
+        text = "all output of its attempt should be in it, but it is not there"
+        yield Problem("JOURNAL_MISSING", str(path), text)
 
 
 def _is_here(folder: Path, kept: Kept) -> bool:

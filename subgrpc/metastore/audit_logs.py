@@ -34,6 +34,13 @@ def log_problems(
             yield "LOG_MISSING", f"the log of attempt {row.attempt}: {text}"
 
 
+def is_pending(connection: Connection, uid: str, attempt: int) -> bool:
+    """Whether only a server's disk has the complete output of an attempt."""
+    log = table("log").c
+    mine = (log.experiment_uid == uid, log.attempt == attempt, log.state == LogState.PENDING)
+    return connection.execute(select(log.state).where(*mine)).first() is not None
+
+
 def _not(number: int, complete: set[int]) -> str:
     return "" if number in complete else " not"
 

@@ -91,7 +91,7 @@ class _NoLock:
 
 def _config(given: dict[str, Any]) -> ServerConfig:
     cluster = ClusterSettings("local", {"cpu": given["cpu"], "memory": "64Gi", "gpus": "0"})
-    other = {"database": given["database"]} if given.get("database") else {}
+    other = {"database": given["database"], "artifacts": _store(given)} if given["database"] else {}
     return ServerConfig(
         data_dir=Path(given["data"]),
         listen=(f"127.0.0.1:{given['port']}",),
@@ -103,6 +103,13 @@ def _config(given: dict[str, Any]) -> ServerConfig:
         log_cache=0,
         **other,
     )
+
+
+def _store(given: dict[str, Any]) -> str:
+    """The artifact store of servers that share a database: beside their folders."""
+    folder = Path(given["data"]).parents[1] / "store"
+    folder.mkdir(exist_ok=True)
+    return folder.as_uri()
 
 
 def _ready(_server: Server, told: int) -> None:

@@ -195,22 +195,29 @@ def test_no_metastore_is_not_a_sound_one(tmp_path: Path) -> None:
 
 
 async def test_a_folder_in_use_has_no_problem_at_any_moment(tmp_path: Path) -> None:
-    """A writer that goes on is no reason for a false alarm."""
-    store = await Metastore.open(tmp_path)
-    journals = JournalStore(tmp_path / "journals")
+    """A writer that goes on, and logs that leave the disk, are no reason for a false alarm."""
+    folder = tmp_path / "data"
+    store = await Metastore.open(folder)
+    journals = JournalStore(folder / "journals")
+    (tmp_path / "store").mkdir()
+    storage = Storage(store, FileStore("files", tmp_path / "store"), Spool(tmp_path / "spool"))
+    archiver = Archiver(storage, store, journals, LogCache(storage, store, journals, limit=0))
     done = asyncio.Event()
 
     async def work() -> None:
         for number in range(60):
             await add_experiment(store, journals, f"w{number}")
+            if number % 5 == 4:
+                await archiver.archive()
         done.set()
 
     working = asyncio.create_task(work())
     looked = 0
     while not done.is_set():
-        report = await asyncio.to_thread(check, tmp_path, logs=False)
+        report = await asyncio.to_thread(check, folder, logs=looked % 2 == 0)
         assert report.problems == []
         looked += 1
     await working
     assert looked > 1
+    await storage.close()
     await store.close()
