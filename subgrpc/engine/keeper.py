@@ -27,7 +27,14 @@ from subgrpc.engine import keeping
 from subgrpc.engine.collector import RunKey, run_key
 from subgrpc.engine.content import Artifacts, Content
 from subgrpc.engine.keeping import NOTHING, Kept, Stored
-from subgrpc.errors import AlreadyExists, InvalidArgument, NotFound, RetryableError, SubgrpcError
+from subgrpc.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    RetryableError,
+    SubgrpcError,
+    Unavailable,
+)
 from subgrpc.quantities import show_bytes
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentOutput
 from subgrpc.v1.spec_pb2 import Output
@@ -40,6 +47,8 @@ LAST_BACKOFF = 30.0
 """Seconds between two tries while the store cannot be used."""
 PROGRESS_EVERY = 2.0
 """Seconds between two reports of how far it is."""
+SECOND_LOOK = 1.0
+"""Seconds between the two times that a backend must say that it has nothing of a task."""
 LOOK_EVERY = (1.0, 30.0)
 """Least and most seconds between two looks for checkpoints: half of their interval."""
 
@@ -56,6 +65,7 @@ class _Job:
         complete: nothing is left to be stored.
         recorded: the newest sequence that the experiment's record names, by output and task.
         refused: why something never can be stored.
+        missed: since when (loop time) the backend says that it has nothing of a task.
         bell: set when there may be more to do.
     """
 
@@ -70,6 +80,7 @@ class _Job:
     trouble: str = ""
     failure: tuple[str, str] | None = None
     refused: dict[OutputKey, str] = field(default_factory=dict)
+    missed: dict[TaskKey, float] = field(default_factory=dict)
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     work: asyncio.Task[None] | None = None
 
@@ -225,11 +236,19 @@ class OutputKeeper:
         for output, task in _sources(job):
             try:
                 taken = await self._driver.outputs(job.run, task)
-            except NotFound:
-                continue  # the run is gone: `_complete` sees what is missing
+            except NotFound as error:
+                self._missed(job, task, error)
+                continue
+            job.missed.pop(task, None)
             for each in taken:
                 if each.name == output.name:
                     await self._attend(job, output, task, each)
+
+    def _missed(self, job: _Job, task: TaskKey, error: NotFound) -> None:
+        """The backend says that it has no such run; if it says so twice, `_complete` sees to it."""
+        now = asyncio.get_running_loop().time()
+        if now < job.missed.setdefault(task, now) + SECOND_LOOK:
+            raise Unavailable(error.message, reason=error.reason, retry_after=SECOND_LOOK)
 
     async def _attend(self, job: _Job, output: Output, task: TaskKey, taken: TaskOutput) -> None:
         """Stores one that is not stored, and releases a checkpoint that is recorded."""

@@ -27,8 +27,10 @@ from subgrpc.driver import (
     Synced,
     TaskKey,
     Workload,
+    WorkloadOutput,
 )
 from subgrpc.errors import FieldViolation, InvalidSpec, NotFound, Unavailable
+from subgrpc.testing.fake_outputs import FakeOutputs, Taken, take
 from subgrpc.v1.types_pb2 import LogStream, Resources, TaskState, TaskStatus
 
 Key = tuple[str, int]
@@ -66,6 +68,8 @@ class TrueRun:
     """Whether `get` may still once say that it does not exist."""
     lies_until: float = -1.0
     stopping: set[TaskKey] = field(default_factory=set)
+    outputs: list[WorkloadOutput] = field(default_factory=list)
+    taken: Taken = field(default_factory=dict)
 
     def alive(self) -> bool:
         """Whether a task of it runs, or may."""
@@ -130,7 +134,11 @@ class Backend:
             now.reason = {FAILED: "ExitCode", CANCELLED: "Stopped"}.get(state, "")  # type: ignore[call-overload]
             if state != CANCELLED:
                 now.exit_code = int(state == FAILED)
-        run.tasks[TaskKey(now.role, now.index)] = now
+        key = TaskKey(now.role, now.index)
+        for output in run.outputs:
+            if state == SUCCEEDED or (output.always and state == FAILED):
+                take(run.taken, key, output.name, {"of": str(key).encode()})
+        run.tasks[key] = now
         self.publish(run.observation())
 
     def vanish(self, number: int) -> None:
@@ -185,7 +193,7 @@ class Backend:
             for index in range(group.replicas)
         }
         lies = self.chance.random() < self.trouble / 2
-        own = self.runs[key] = TrueRun(Run(), tasks, lies)
+        own = self.runs[key] = TrueRun(Run(), tasks, lies, outputs=list(workload.outputs))
         own.run.CopyFrom(run)
         self.publish(own.observation())
 
@@ -237,7 +245,7 @@ class Backend:
         return TaskKey(task.role, task.index) in run.stopping
 
 
-class SimulatedDriver(Driver):
+class SimulatedDriver(FakeOutputs, Driver):
     """The driver of a `Backend`, over a `Link`."""
 
     name: ClassVar[str] = "simulated"
@@ -268,6 +276,16 @@ class SimulatedDriver(Driver):
 
     async def get(self, run: Run) -> Observation:
         found: Observation = await self._call(lambda late: self.backend.get(run))
+        return found
+
+    async def taken(self, run: Run, task: TaskKey) -> Taken:
+        """Whose absence may be a lie, as that of the run."""
+
+        def look(late: bool) -> Taken:
+            self.backend.get(run)
+            return self.backend.runs[run.experiment_uid, run.attempt].taken
+
+        found: Taken = await self._call(look)
         return found
 
     async def stop(self, run: Run, tasks: Sequence[TaskKey] = (), *, grace: timedelta) -> None:

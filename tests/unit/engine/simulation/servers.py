@@ -15,6 +15,7 @@ from subgrpc.metastore import Fence, Metastore
 from subgrpc.metastore.writer import Writer
 from subgrpc.plugins import PluginManager, hookimpl
 from subgrpc.secrets import FileSecrets
+from tests.unit.engine.test_outputs import Shelf
 
 from .backend import Backend, Link, make_driver
 
@@ -101,11 +102,29 @@ class View:
         return answer
 
 
+class TroubledShelf(Shelf):
+    """Keeps artifacts, when the network lets it."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self._backend = backend
+
+    def _check(self) -> None:
+        if self._backend.unlucky(0.5):
+            raise Unavailable("the store is away", reason="STORE_UNAVAILABLE")
+
+
 class Server:
     """One server; after `die` a new one of the same name takes its place."""
 
     def __init__(
-        self, name: str, cluster: str, backend: Backend, store: Metastore, folder: Path
+        self,
+        name: str,
+        cluster: str,
+        backend: Backend,
+        store: Metastore,
+        folder: Path,
+        shelf: Shelf,
     ) -> None:
         self.link = Link()
         self.backend = backend
@@ -132,6 +151,7 @@ class Server:
                 data_dir=folder / name / "clusters",
                 server=name,
             ),
+            artifacts=shelf,
         )
 
     async def die(self) -> None:

@@ -10,11 +10,12 @@ from subgrpc import names
 from subgrpc.metastore import Metastore, Transaction
 from subgrpc.v1 import experiment_service_pb2 as api
 from subgrpc.v1.experiment_service_pb2 import Experiment, ExperimentEvent
+from subgrpc.v1.spec_pb2 import OutputWhen
 from subgrpc.v1.types_pb2 import TaskState, TaskStatus
 from tests.unit.engine.conftest import now
 
 from .backend import POISON, Backend, Claim, Key
-from .servers import START, Server
+from .servers import START, Server, TroubledShelf
 
 QUEUED, CANCELLING = api.EXPERIMENT_STATE_QUEUED, api.EXPERIMENT_STATE_CANCELLING
 CANCELLED, DELETING = api.EXPERIMENT_STATE_CANCELLED, api.EXPERIMENT_STATE_DELETING
@@ -33,6 +34,7 @@ class World:
         self.store = store
         self.folder = folder / self.cluster
         self.backend = Backend(seed, self.claim)
+        self.shelf = TroubledShelf(self.backend)
         store.shared = shared
         self.names = ("a", "b") if shared else ("a",)
         self.servers: dict[str, Server] = {}
@@ -47,7 +49,7 @@ class World:
             await self.start(name)
 
     async def start(self, name: str) -> None:
-        server = Server(name, self.cluster, self.backend, self.store, self.folder)
+        server = Server(name, self.cluster, self.backend, self.store, self.folder, self.shelf)
         self.servers[name] = server
         await server.engine.start()
 
@@ -79,6 +81,9 @@ class World:
             experiment.spec.task_groups.add(role="worker", command="y")
         experiment.spec.retry_policy.max_retries = more % 3
         experiment.spec.retry_policy.initial_backoff.FromMilliseconds((1, 500, 5000)[more % 3])
+        if kind in (1, 3):
+            when = OutputWhen.OUTPUT_WHEN_ALWAYS if more % 2 else OutputWhen.OUTPUT_WHEN_ON_SUCCESS
+            experiment.spec.outputs.add(name="model", role="main", every_task=True, when=when)
         if kind == 6:
             experiment.spec.queue_timeout.FromMilliseconds(800)
         await self.store.write(lambda tx: tx.insert_experiment(experiment))
@@ -248,6 +253,12 @@ class World:
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
         ends = [event.state for event in events if event.state in ENDED]
         assert ends == [experiment.state], f"the history of {uid} ends {len(ends)} times"
+        if experiment.spec.outputs and experiment.state == ENDED[0]:
+            stored = {each.task: each.artifact for each in experiment.outputs}
+            tasks = [f"main-{n}" for n in range(experiment.spec.task_groups[0].replicas)]
+            assert sorted(stored) == tasks, f"{uid} names the outputs of {sorted(stored)}"
+            for task, artifact in stored.items():
+                assert self.shelf.artifacts[artifact][1] == {"of": task.encode()}
         created = [event.attempt for event in events if event.type == "AttemptCreated"]
         assert created == list(range(1, experiment.attempt + 1)), f"attempts: {created}"
         if experiment.attempt:
