@@ -11,6 +11,7 @@ import shutil
 import stat
 
 from subgrpc.client.transfer import paths, refusals
+from subgrpc.client.transfer.scan import OURS
 from subgrpc.errors import FailedPrecondition
 
 _AT_FDCWD = -100
@@ -43,7 +44,7 @@ class Landing:
             self.parent = self.target
         key = hashlib.sha256(f"{name}\0{content}".encode(errors="surrogateescape"))
         # The name's length is limited; a dot hides it from most eyes.
-        self.folder = os.path.join(self.parent, f".subgrpc-pull-{key.hexdigest()[:32]}")
+        self.folder = os.path.join(self.parent, f"{OURS}{key.hexdigest()[:32]}")
         self.files = os.path.join(self.folder, "files")
         """Where the files are put together."""
         self.is_taken_up = False

@@ -35,9 +35,6 @@ _BATCH_FILES, _BATCH_BYTES = 64, 8 << 20
 _ASK_BLOBS, _ASK_BYTES = 1000, 8 << 20
 """When the server is asked what it lacks."""
 _MOST_ASKED = 10_000
-_TOUCH = 900.0
-"""Seconds after which the server is asked about everything again: it keeps for an hour what
-nothing refers to yet."""
 _TURN = 0.1
 """Seconds for which nothing is told to whoever watches."""
 
@@ -79,6 +76,7 @@ class Push:
         self._pending: list[Blob] = []
         self._pending_bytes = 0
         self._touched = time.monotonic()
+        self._is_touching = False
         self._files: dict[str, LocalFile] = {}
 
     def run(self) -> Pushed:
@@ -177,11 +175,13 @@ class Push:
 
     def _touch(self) -> None:
         """Asks about everything that is there: so it is kept; what is not any more is sent."""
-        self._touched = time.monotonic()
-        self._uploader.renew()
-        for digest in self._missing([each for each in self._known.values() if each.is_settled]):
+        settled = [each for each in self._known.values() if each.is_settled]
+        if missing := self._missing(settled):
+            self._uploader.renew()
+        for digest in missing:
             self._known[digest].is_settled = False
             self._send(self._known[digest])
+        self._touched = time.monotonic()
 
     def _missing(self, some: Iterable[Blob]) -> dict[str, bool]:
         """The digests that the server lacks, each with whether it can be sent to the store."""
@@ -237,8 +237,10 @@ class Push:
         if self._stop.is_set():
             raise InterruptedError("the push was stopped")
         self._meter.tell()
-        if time.monotonic() - self._touched > _TOUCH:
+        if time.monotonic() - self._touched > self._options.touch and not self._is_touching:
+            self._is_touching = True
             self._touch()
+            self._is_touching = False
 
 
 def _batches(found: list[LocalFile]) -> Iterator[list[LocalFile]]:

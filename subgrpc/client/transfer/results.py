@@ -30,6 +30,8 @@ class PushOptions:
         direct: whether the store itself is sent to, where it can be reached.
         patience: seconds after which a server that cannot be reached is an error.
         streams: how many send at once.
+        touch: seconds after which the server is asked about everything again: it keeps for an hour
+            what nothing refers to yet.
     """
 
     sources: Sequence[str | os.PathLike[str]]
@@ -42,6 +44,7 @@ class PushOptions:
     direct: bool = True
     patience: float = PATIENCE
     streams: int = STREAMS
+    touch: float = 900.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from subgrpc.errors import FieldViolation, InvalidArgument
 IGNORE_FILE = ".subgrpcignore"
 """Patterns of what is not pushed, as in .gitignore; it is not pushed itself."""
 
+OURS = ".subgrpc-pull-"
+"""How the folder of a pull that was interrupted begins: it is nobody's content."""
+
 _Excluded = Callable[[str], bool]
 
 
@@ -85,6 +88,8 @@ def _folder(root: str, prefix: str, exclude: list[str]) -> Iterator[LocalFile]:
             for entry in entries:
                 path = f"{base}{entry.name}"
                 is_folder = entry.is_dir(follow_symlinks=False)
+                if is_folder and entry.name.startswith(OURS):
+                    continue
                 if excluded is not None and excluded(f"{path}/" if is_folder else path):
                     continue
                 if is_folder:

@@ -213,3 +213,27 @@ def test_blobs_that_are_gone_are_sent_again(serve: Any, small: Path, tmp_path: P
         assert pushed.sent_bytes > sum(each.stat().st_size for each in small.iterdir())
         client.artifacts.pull(pushed.artifact.name, tmp_path / "pulled")
         assert tree(tmp_path / "pulled") == tree(small)
+
+
+def test_what_waits_long_is_kept_or_sent_again(serve: Any, large: Path, cutter: Lay) -> None:
+    """A long push asks again about what it has sent: here a collection without grace took it."""
+    slow = cutter(serve(), TO_SERVER, pause=0.004)
+    with Client(slow.address) as client:
+        left = [True]
+
+        def collect(progress: Progress) -> None:
+            if progress.moved_bytes > 5 * MIB and left:
+                left.clear()
+                for _ in range(3):
+                    assert list(client.artifacts.collect_garbage(grace=timedelta(0)))
+
+        options = PushOptions([large], touch=0.3)
+        pushed = do_work(
+            client.connection.target,
+            30,
+            lambda c, t, s: Push(c, t, options, collect, s).run(),
+            threading.Event(),
+        )
+        assert pushed.sent_bytes > pushed.artifact.size_bytes
+        *_, last = client.artifacts.verify(pushed.artifact.name)
+        assert (last.done, list(last.damaged)) == (True, [])

@@ -57,6 +57,14 @@ def test_what_is_excluded(folder: Path) -> None:
     assert "a/.subgrpcignore" in found(folder)
 
 
+def test_what_a_pull_has_left_is_no_content(folder: Path) -> None:
+    """A hidden folder of ours, wherever it is."""
+    for place in (folder, folder / "a"):
+        (place / ".subgrpc-pull-0123" / "files").mkdir(parents=True)
+        (place / ".subgrpc-pull-0123" / "files" / "half").write_text("")
+    assert found(folder) == ["a.txt", "a/b/c", "a/z.bin", "b.txt"]
+
+
 def test_permissions(folder: Path) -> None:
     """The usual bits only: nobody is made somebody else by a pull."""
     (folder / "b.txt").chmod(0o4755)
