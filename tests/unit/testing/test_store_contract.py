@@ -162,7 +162,8 @@ def test_the_documentation_s_example(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_tape=tests)
     wanted = ["its_settings", "sizes", "lists", "a_put_that_is_killed"]
     expression = " or ".join(f"test_{each}" for each in wanted)
-    outcome = pytester.runpytest("-k", expression, "-p", "no:cacheprovider")
+    quiet = ("-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function")
+    outcome = pytester.runpytest("-k", expression, *quiet)
     outcome.assert_outcomes(passed=len(wanted), deselected=len(TESTS) - len(wanted))
 
 

@@ -33,7 +33,8 @@ class MatchesFolders(ServedStore):
 class KnowsNoZone(ServedStore):
     def list(self, prefix=""):
         for each in super().list(prefix):
-            yield each._replace(time=each.time.replace(tzinfo=None))
+            zone = each.time.tzinfo if prefix else None
+            yield each._replace(time=each.time.replace(tzinfo=zone))
 
 
 @found_by("lists")
