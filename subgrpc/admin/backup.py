@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from subgrpc import __version__
 from subgrpc.errors import DataLoss, FailedPrecondition, NotFound, Unavailable
+from subgrpc.journal.holding import holding
 from subgrpc.metastore import offline
 from subgrpc.metastore.sqlite import DATABASE_FILE
 
@@ -85,6 +86,7 @@ def backup(
     database = target.with_name(f".{target.name}.database")
     try:
         with contextlib.ExitStack() as undo:
+            hold = undo.enter_context(holding(folder / "journals"))
             undo.callback(unfinished.unlink, missing_ok=True)
             undo.callback(database.unlink, missing_ok=True)
             for left in (unfinished, database):
@@ -95,7 +97,7 @@ def backup(
                 offline.copy(folder, database)
             folders = (*FOLDERS, ARTIFACTS) if artifacts else FOLDERS
             sources = _sources(folder, database if metastore else None, folders)
-            manifest = _write(unfinished, target, sources, progress)
+            manifest = _write(unfinished, target, _renewing(sources, hold), progress)
             unfinished.rename(target)
             _sync(target.parent)
     except OSError as error:
@@ -158,6 +160,15 @@ def _sources(
             hidden = any(part.startswith(".") for part in relative.parts)
             if path.is_file() and not path.is_symlink() and not hidden:
                 yield relative.as_posix(), path
+
+
+def _renewing(
+    sources: Iterator[tuple[str, Path]], renew: Callable[[], None]
+) -> Iterator[tuple[str, Path]]:
+    """The same sources; journals are held while they are read."""
+    for each in sources:
+        renew()
+        yield each
 
 
 def _write(

@@ -17,6 +17,7 @@ from typing import Final
 from subgrpc import faults
 from subgrpc.errors import FailedPrecondition, Unavailable
 from subgrpc.journal.audit import journals_in
+from subgrpc.journal.holding import is_held
 from subgrpc.journal.manifest import Manifest
 from subgrpc.journal.reader import JournalReader
 from subgrpc.journal.state import FetchedState, JournalState
@@ -89,6 +90,10 @@ class JournalStore:
                 folder = self._fetched_folder(uid) / str(int(attempt))
                 state = self._fetched[uid, attempt] = FetchedState(folder, manifest, used)
             return JournalReader(state)
+
+    def are_held(self) -> bool:
+        """Whether nothing may be evicted now: a backup is being taken. Blocks."""
+        return is_held(self._root)
 
     def all(self) -> list[tuple[str, int]]:
         """The uid and the attempt of every journal that stands here. Blocks."""

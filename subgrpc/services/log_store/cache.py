@@ -161,8 +161,9 @@ class LogCache:
             (each.time, path) for path, each in self._fetched.items() if each.time < latest
         )
         local: list[LocalLog] = []
+        held = await asyncio.to_thread(self._journals.are_held)
         while over > 0:
-            if not local:
+            if not local and not held:
                 local = await self._metastore.logs.local(self._server, BATCH, skip)
                 local.reverse()
             if idle and (not local or idle[0][0] <= local[-1].end_time):

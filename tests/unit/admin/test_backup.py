@@ -12,9 +12,12 @@ import pytest
 
 from subgrpc.admin.backup import MANIFEST, Manifest, backup, restore
 from subgrpc.admin.check import check
+from subgrpc.artifacts.filestore import FileStore
 from subgrpc.errors import DataLoss, FailedPrecondition, NotFound, Unavailable
 from subgrpc.journal import JournalStore
 from subgrpc.metastore import Metastore, offline
+from subgrpc.services.blobs import Spool, Storage
+from subgrpc.services.log_store import Archiver, LogCache
 
 from .conftest import OUTPUT, add_experiment
 
@@ -80,6 +83,33 @@ def test_a_restore_begins_another_history(folder: Path, tmp_path: Path) -> None:
     assert offline.confirm(offline.Place(tmp_path / "restored"))
     assert not offline.confirm(offline.Place(tmp_path / "restored"))
     assert not asyncio.run(look(tmp_path / "restored"))[2]
+
+
+async def test_a_backup_has_the_logs_that_leave_the_disk_meanwhile(tmp_path: Path) -> None:
+    """Its metastore was copied when only the disk had them: there they stay until it has them."""
+    folder = tmp_path / "data"
+    store = await Metastore.open(folder)
+    journals = JournalStore(folder / "journals")
+    (tmp_path / "store").mkdir()
+    storage = Storage(store, FileStore("files", tmp_path / "store"), Spool(tmp_path / "spool"))
+    cache = LogCache(storage, store, journals, limit=0)
+    archiver = Archiver(storage, store, journals, cache)
+    uids = [await add_experiment(store, journals, f"w{number}") for number in range(5)]
+    loop = asyncio.get_running_loop()
+
+    def archive(name: str) -> None:
+        if name.startswith("journals/"):
+            asyncio.run_coroutine_threadsafe(archiver.archive(), loop).result(30)
+
+    await asyncio.to_thread(backup, folder, tmp_path / "b.tar", archive)
+    assert list(await store.logs.pending("", 9)) == []
+    assert all(journals.exists(uid, 1) for uid in uids)
+    await asyncio.to_thread(restore, tmp_path / "b.tar", tmp_path / "restored", quiet)
+    assert (await asyncio.to_thread(check, tmp_path / "restored")).problems == []
+    await cache.trim()
+    assert not any(journals.exists(uid, 1) for uid in uids)
+    await storage.close()
+    await store.close()
 
 
 async def test_a_backup_is_taken_while_a_server_writes(tmp_path: Path) -> None:
