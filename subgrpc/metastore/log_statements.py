@@ -63,6 +63,13 @@ class LogStatements:
             ),
             *("first", "last"),
         )
+        self.expired = self._sql(
+            select(it.experiment_uid, it.attempt)
+            .where(text("local = 1 AND state = 2"), *servers)
+            .limit(at("limit"))
+            .offset(_ZERO),
+            *("first", "last", "limit"),
+        )
         self.local_size = self._sql(
             select(cast(func.coalesce(func.sum(it.size), _ZERO), BigInteger)).where(
                 text("local = 1"), *servers

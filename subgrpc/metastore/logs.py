@@ -164,6 +164,11 @@ class LogReads:
         rows = await self._reader.all(self._statements.local, (*_servers(server), count, skip))
         return [LocalLog._make(row) for row in rows]
 
+    async def expired(self, server: str, count: int) -> Sequence[tuple[str, int]]:
+        """Uids and attempts whose output has expired, while a server still has their journals."""
+        rows = await self._reader.all(self._statements.expired, (*_servers(server), count))
+        return [(uid, attempt) for uid, attempt in rows]
+
     async def local_size(self, server: str) -> int:
         """How many bytes they are."""
         row = await self._reader.one(self._statements.local_size, _servers(server))

@@ -121,12 +121,6 @@ class LogCache:
             if over > 0:
                 await self._evict(over + self._limit // ROOM)
 
-    async def drop(self, gone: LocalLog) -> None:
-        """Removes the journal of an attempt whose output has expired."""
-        key = (gone.experiment_uid, gone.attempt)
-        await asyncio.to_thread(self._journals.evict, *key, force=True)
-        await self._metastore.write_unversioned(lambda tx: logs.released(tx, *key))
-
     async def drop_foreign(self) -> None:
         """Removes journals that stand here since before another server took them over.
 
@@ -142,13 +136,9 @@ class LogCache:
 
     async def drop_expired(self) -> None:
         """Removes all of this server's that has expired, fetched or not."""
-        skip = 0
-        while page := await self._metastore.logs.local(self._server, BATCH, skip):
-            for each in page:
-                if each.state == LogState.EXPIRED:
-                    await self.drop(each)
-                else:
-                    skip += 1
+        while found := await self._metastore.logs.expired(self._server, BATCH):
+            for key in found:
+                await self._drop(*key)
         for path in list(self._fetched):
             log = await self.look(path.parent.parent.name, int(path.parent.name))
             if log is None or log.state != LogState.ARCHIVED:
@@ -186,12 +176,16 @@ class LogCache:
         await self._metastore.write_unversioned(lambda tx: logs.released(tx, *key))
         return True
 
+    async def _drop(self, uid: str, attempt: int) -> None:
+        await asyncio.to_thread(self._journals.evict, uid, attempt, force=True)
+        await self._metastore.write_unversioned(lambda tx: logs.released(tx, uid, attempt))
+
     async def _remove(self, path: Path) -> int:
         """Removes a file that was fetched; returns its size."""
-        known = self._fetched.pop(path)
+        known = self._fetched.pop(path, None)
         with contextlib.suppress(OSError):
             await asyncio.to_thread(path.unlink)
-        return known.size
+        return 0 if known is None else known.size
 
     def _use(self, path: Path) -> None:
         known = self._fetched.get(path)

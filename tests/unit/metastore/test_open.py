@@ -247,6 +247,7 @@ async def test_models_and_migrations_agree(tmp_path: Path) -> None:
         "ix_log_pending": "state = 0",
         "ix_log_kept": "state < 2",
         "ix_log_local": "local = 1",
+        "ix_log_expired": "local = 1 AND state = 2",
     }
 
 

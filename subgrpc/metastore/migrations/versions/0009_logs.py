@@ -33,6 +33,7 @@ def upgrade() -> None:
         ("ix_log_pending", ["end_time"], "state = 0"),
         ("ix_log_kept", ["end_time"], "state < 2"),
         ("ix_log_local", ["end_time", "server", "size"], "local = 1"),
+        ("ix_log_expired", ["server"], "local = 1 AND state = 2"),
     ):
         op.create_index(
             name,
