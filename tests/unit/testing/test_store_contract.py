@@ -97,7 +97,8 @@ def failures(kind: type[ServedStore], folder: Path) -> dict[str, str]:
         contract = ServedContract()
         contract.kind, contract.patience = kind, 1.5
         # Processes are killed for those that write in a way of their own: it takes long.
-        contract.kills = int(any("put" in vars(each) for each in kind.mro()[: -len(SOUND)]))
+        writes = any("put" in vars(each) for each in kind.mro()[: -len(SOUND)])
+        contract.kills = kind.kills if writes else 0
         place = folder / name
         place.mkdir()
         try:

@@ -139,6 +139,8 @@ class Slow(ServedStore):
 
 @found_by("a_put_that_is_killed")
 class NeverTidiesUp(Slow):
+    kills = 3
+
     def abandoned(self, older_than):
         return 0
 

@@ -69,6 +69,8 @@ class LiesAboutSuccess(ServedStore):
 
 @found_by("nothing_is_seen_by_halves", "a_put_that_is_killed")
 class WritesInPlace(ServedStore):
+    kills = 3
+
     def put(self, key, source, size, sha256, *, take=False):
         if self.stat(key) is not None or size < 100_000 or not source.exists():
             super().put(key, source, size, sha256, take=take)
@@ -76,7 +78,7 @@ class WritesInPlace(ServedStore):
         path = self._folder / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-        time.sleep(0.1)
+        time.sleep(0.3)
         path.unlink()
         super().put(key, source, size, sha256, take=take)
 
@@ -247,7 +249,7 @@ class OneThreadAtATime(ServedStore):
             self.busy = False
 
 
-@found_by("another_store_of_the_same_place", "a_put_that_is_killed", "a_signed_put")
+@found_by("another_store_of_the_same_place", "a_signed_put")
 class KnowsOnlyItsOwn(ServedStore):
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__(name, folder)
@@ -259,7 +261,8 @@ class KnowsOnlyItsOwn(ServedStore):
 
     def stat(self, key):
         found = super().stat(key)
-        return found if found is None or key in self.known else None
+        ours = key in self.known or key.startswith("killed/")
+        return found if ours else None
 
 
 @found_by(

@@ -26,6 +26,8 @@ class ServedStore(FileStore):
     port = ""
     quota = 1 << 60
     readonly = False
+    kills = 1
+    """How many processes are killed: more where the moment has to be met."""
 
     @classmethod
     def from_settings(cls, settings: StoreSettings) -> ServedStore:

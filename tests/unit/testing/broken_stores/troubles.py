@@ -57,7 +57,7 @@ class DeletesNothingInAnOutage(ServedStore):
 class LiesInAnOutage(ServedStore):
     def put(self, key, source, size, sha256, *, take=False):
         if key in ("object", "kept.new"):
-            for _ in range(10):
+            for _ in range(100):
                 if self.switch.exists():
                     return
                 time.sleep(0.01)
@@ -101,10 +101,11 @@ class EndsInAnOutage(ServedStore):
 class LeavesHalfInAnOutage(ServedStore):
     def put(self, key, source, size, sha256, *, take=False):
         if key == "object":
-            for _ in range(10):
-                time.sleep(0.01)
+            for _ in range(100):
                 if self.switch.exists():
                     (self._folder / key).write_bytes(b"half")
+                    break
+                time.sleep(0.01)
         super().put(key, source, size, sha256, take=take)
 
 
