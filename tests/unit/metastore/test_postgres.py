@@ -92,6 +92,7 @@ async def test_models_and_migrations_agree(tmp_path: Path, databases: Any, postg
         "ix_object_unused": "(users = 0)",
         "ix_log_kept": "(state < 2)",
         "ix_log_local": "(local = 1)",
+        "ix_log_expired": "((local = 1) AND (state = 2))",
         "ix_log_pending": "(state = 0)",
     }
 
