@@ -2,7 +2,7 @@
 # everything that is built into build/. Needed beforehand: Python 3.10 to 3.13, git, make.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test pytest compiled test-faults test-integration test-matrix bench bench-peers lint check-generated buf-lint format \
+.PHONY: help setup demo test pytest test-thorough compiled test-faults test-integration test-matrix bench bench-peers lint check-generated buf-lint format \
 	generate constraints docs check-breaking demo-down clean distclean
 
 PYTHONS := 3.10 3.11 3.12 3.13
@@ -12,7 +12,7 @@ DRIVERS ?= $(notdir $(patsubst %/,%,$(wildcard tests/integration/*/)))
 COMMA := ,
 ENGINES = $(subst $(COMMA), ,$(DRIVERS))
 # How many test processes; more arguments for pytest.
-WORKERS ?= 4
+WORKERS ?= 5
 ARGS ?=
 
 BIN := .venv/bin
@@ -51,7 +51,11 @@ test: lint compiled ## Lints, checks the generated code, runs the quick tests (<
 
 pytest: compiled ## Runs the quick tests only; ARGS='-k name' goes to pytest.
 	$(BIN)/pytest -n $(WORKERS) tests --ignore=tests/integration --ignore=tests/interop \
-		--ignore=tests/faults $(ARGS)
+		--ignore=tests/faults -m 'not thorough' $(ARGS)
+
+test-thorough: compiled ## Runs what the quick tests leave out because it takes long (3 minutes).
+	$(BIN)/pytest -n $(WORKERS) tests --ignore=tests/integration --ignore=tests/interop \
+		--ignore=tests/faults -m thorough $(ARGS)
 
 test-faults: compiled ## Stops, starves and cuts off servers, tasks and connections (4 minutes).
 	@tests/faults/run -n 2 $(ARGS)

@@ -76,6 +76,7 @@ def play(
     )
 
 
+@pytest.mark.thorough
 def test_getting_started_gets_one_started(tmp_path: Path, environment: dict[str, str]) -> None:
     """Each command works, and shows what the page says that it shows."""
     done = play(script_of(DOCS / "getting-started.md"), tmp_path / "here", environment)
@@ -96,6 +97,7 @@ def test_getting_started_gets_one_started(tmp_path: Path, environment: dict[str,
     assert "help: subgrpc errors EXCEEDS_CAPACITY" in done.stderr
 
 
+@pytest.mark.thorough
 def test_what_the_answers_show_works(tmp_path: Path, environment: dict[str, str]) -> None:
     """On a server that is there already."""
     script = script_of(DOCS / "faq.md").replace(PREAMBLE, f"{PREAMBLE}subgrpc up --detach\n", 1)

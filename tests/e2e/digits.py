@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -37,9 +36,9 @@ def train_register_and_pull(cli: Cli, *store: str) -> None:
     wanted = {}
     for number, epochs in enumerate((2, 3), 1):
         run = f"digits-{number}"
+        # Its output `model` names the model of which it becomes the next version.
         cli("run", spec, "--name", run, "-e", f"EPOCHS={epochs}", code=0)
-        told = cli("model", "register", "digits", f"{run}/model", "-o", "json", code=0)
-        assert json.loads(told.stdout)["number"] == number
+        assert cli.json("model", "get", "digits@latest")["number"] == number
         cli("model", "alias", "digits", "champion", str(number), code=0)
         wanted[number] = trained(cli.folder / f"wanted-{number}", epochs)
     assert wanted[1] != wanted[2]

@@ -11,6 +11,7 @@ import pytest
 from .conftest import Cli
 
 
+@pytest.mark.thorough
 @pytest.mark.sqlite
 def test_a_running_server_is_backed_up_checked_and_restored(
     shared: Cli, tmp_path: Path, databases: Any

@@ -35,6 +35,7 @@ def content(root: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.thorough
 def test_a_model_there_and_back(shared: Cli, folder: Path, tmp_path: Path) -> None:
     """push, ls, get, files, cat, pull, verify, update, rm, gc with the installed command."""
     words = ("artifact", "push", str(folder), "--exclude", "*.tmp", "--name", "there")
@@ -177,6 +178,7 @@ def begun(cli: Cli, word: str) -> bool:
     return any(cli.folder.glob(".subgrpc-pull-*/files/*"))
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(180)
 def test_transfers_outlive_a_server_that_is_killed(own: Cli, tmp_path: Path) -> None:
     """With -9, whatever it does: they go on with the next one, and nothing is lost."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import sys
 
+import pytest
+
 from .conftest import Cli, until
 
 NOISE = """
@@ -18,6 +20,7 @@ def evicted(cli: Cli) -> bool:
     return not list((cli.data / "journals").glob("*/*"))
 
 
+@pytest.mark.thorough
 def test_logs_are_read_from_the_artifact_store(own: Cli) -> None:
     """Once they are not on the disk any more: every byte, to the right stream; also a tail."""
     own.up("--log-cache", "0")

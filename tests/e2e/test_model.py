@@ -56,6 +56,7 @@ def said(cli: Cli, *words: str, code: int = 0) -> str:
     return (done.stderr if code else done.stdout).decode().strip()
 
 
+@pytest.mark.thorough
 def test_the_champion_moves_and_rolls_back(registry: Cli) -> None:
     """The history tells who, when, from what, to what, and why; exit codes are those of all."""
     assert said(registry, "model", "alias", "digits", "champion", "1") == (
@@ -81,6 +82,7 @@ def test_the_champion_moves_and_rolls_back(registry: Cli) -> None:
     assert "has no alias 'champion'" in said(registry, "model", "get", "digits@champion", code=1)
 
 
+@pytest.mark.thorough
 def test_versions_are_made_found_staged_and_removed(registry: Cli, tmp_path: Path) -> None:
     """Every subcommand; short names are what others take."""
     signature = tmp_path / "signature.yaml"

@@ -68,6 +68,7 @@ def test_a_missing_output_is_a_failure(shared: Cli) -> None:
     assert b"ckpt/*.pt" in done.stderr
 
 
+@pytest.mark.thorough
 def test_ten_thousand_files(shared: Cli) -> None:
     """And a file of 200 MB: what is pulled is what was written."""
     text = """
@@ -85,6 +86,7 @@ def test_ten_thousand_files(shared: Cli) -> None:
     assert hashlib.sha256(found["big"]).hexdigest() == found["sum"].split()[0].decode()
 
 
+@pytest.mark.thorough
 def test_a_server_that_is_killed_while_it_stores(own: Cli) -> None:
     """The next one stores the output, once."""
     own.up()
@@ -106,6 +108,7 @@ def test_a_server_that_is_killed_while_it_stores(own: Cli) -> None:
     until(lambda: not list((own.data / "drivers").glob("*/runs/*/*")), "the run is removed")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "point", ["output.storing=1", "output.stored=1", "output.stored=2", "output.recorded=1",
               "local.released=1"],

@@ -63,6 +63,7 @@ def test_uploads_through_many_disconnects(
     assert digests(tmp_path / "pulled") == digests(large)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(900 if IS_LONG else 120)
 def test_downloads_through_many_disconnects(
     serve: Any, large: Path, cutter: Lay, tmp_path: Path

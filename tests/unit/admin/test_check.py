@@ -194,6 +194,7 @@ def test_no_metastore_is_not_a_sound_one(tmp_path: Path) -> None:
         check(tmp_path)
 
 
+@pytest.mark.thorough
 async def test_a_folder_in_use_has_no_problem_at_any_moment(tmp_path: Path) -> None:
     """A writer that goes on, and logs that leave the disk, are no reason for a false alarm."""
     folder = tmp_path / "data"

@@ -146,6 +146,7 @@ async def test_an_artifact_is_kept_open_while_files_come(parts: Parts) -> None:
 PORTIONS = st.lists(st.integers(0, 1_500), max_size=4)
 
 
+@pytest.mark.thorough
 @given(PORTIONS, st.sampled_from([0, 3, 5_000]))
 def test_files_are_cut_into_batches_that_are_neither_many_nor_large(
     portions: list[int], chunks: int

@@ -124,6 +124,7 @@ async def sweep(parts: Parts) -> None:
             pass
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_is_made_is_whole(
     servers: list[Parts], databases: Any, tmp_path: Path, seed: int

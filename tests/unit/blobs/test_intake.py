@@ -195,6 +195,7 @@ async def test_a_store_that_fails_is_told(storage: Storage, tmp_path: Path) -> N
     assert await sent(storage, pieces(content(50_000)))
 
 
+@pytest.mark.thorough
 @settings(max_examples=30)
 @given(st.data())
 def test_any_cut_and_any_break_gives_the_same_bytes(data: st.DataObject) -> None:

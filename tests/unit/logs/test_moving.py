@@ -168,6 +168,7 @@ def ranges(frames: list[StreamLogsResponse], key: Key) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.thorough
 @settings(max_examples=60)
 @given(
     streams, st.lists(st.tuples(orders, st.integers(1, 12)), min_size=2, max_size=4), st.booleans()
@@ -204,6 +205,7 @@ async def _check_moves(
         )
 
 
+@pytest.mark.thorough
 @settings(max_examples=40)
 @given(
     streams,
@@ -238,6 +240,7 @@ async def _check_gaps(
                 assert raw[chunk.offset : chunk.offset + len(chunk.data)] == chunk.data
 
 
+@pytest.mark.thorough
 @settings(max_examples=40)
 @given(streams, orders, orders, st.integers(0, 5), st.integers(1, 5), st.booleans())
 def test_a_tail_goes_on_in_another_journal(

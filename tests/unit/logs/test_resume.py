@@ -5,6 +5,7 @@ import tempfile
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -220,6 +221,7 @@ async def _check_resume(
         writer.SEGMENT_SIZE = before  # type: ignore[misc]
 
 
+@pytest.mark.thorough
 @settings(max_examples=25, deadline=None)
 @given(pieces, st.integers(0, 4), st.booleans())
 def test_a_tail_is_the_end_of_the_whole(pieces: list[Piece], lines: int, text: bool) -> None:

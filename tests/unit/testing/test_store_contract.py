@@ -122,6 +122,7 @@ def run(test: Callable[..., None], contract: ServedContract, folder: Path) -> No
         test(**{name: fixtures[name]() for name in inspect.signature(test).parameters})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_defects_are_found(kind: type[ServedStore]) -> None:
     """Exactly the tests that are meant for it fail, and say more than that they do."""
