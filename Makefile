@@ -46,7 +46,7 @@ compiled: $(READY)
 demo: compiled ## Starts a server of its own and runs examples/digits on it.
 	@$(BIN)/python tools/demo.py
 
-test: lint compiled ## Lints, checks the generated code, runs the quick tests (< 3 minutes).
+test: lint compiled ## Lints, checks the generated code, runs the quick tests (about 4 minutes).
 	@$(MAKE) --no-print-directory pytest
 
 pytest: compiled ## Runs the quick tests only; ARGS='-k name' goes to pytest.
