@@ -73,6 +73,10 @@ def epoch_not_checked() -> None:
 def claim_not_checked() -> None:
     """A supervisor starts its task though another one has, or had, the right to."""
     granted = "import agent.status as s; claim = s.claim; s.claim = lambda f: claim(f) or True; "
+    # The folders of outputs, which are there already, would stop the second one by chance.
+    granted += (
+        "import os; mkdir = os.mkdir; os.mkdir = lambda *a: os.path.isdir(a[0]) or mkdir(*a); "
+    )
     main = "from agent.supervisor"
     launch._BOOT = launch._BOOT.replace(main, granted + main)
     spawn = launch.Launcher._spawn
