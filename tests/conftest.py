@@ -51,20 +51,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason=f"is about {kind}"))
 
 
-FRESH = """
-DELETE FROM artifact; DELETE FROM artifact_files; DELETE FROM artifact_label;
-DELETE FROM artifact_reference;
-DELETE FROM attempt; DELETE FROM change; DELETE FROM cluster; DELETE FROM event;
-DELETE FROM experiment; DELETE FROM label; DELETE FROM lease; DELETE FROM request;
-DELETE FROM server; DELETE FROM setting; DELETE FROM task; DELETE FROM object; DELETE FROM blob;
-DELETE FROM artifact_object;
-DELETE FROM model; DELETE FROM model_alias; DELETE FROM model_event; DELETE FROM model_tag;
-DELETE FROM model_version; DELETE FROM model_version_metric; DELETE FROM model_version_tag;
+RENEW = """
 UPDATE meta SET revision = 0, pruned = 0, restored = 0, control_plane_id = gen_random_uuid()::text,
     history_id = gen_random_uuid()::text,
     token_key = decode(md5(random()::text) || md5(random()::text), 'hex')
 """
-"""Makes a metastore as a new one is: much faster than to make one."""
+
+
+def fresh() -> str:
+    """Makes a metastore as a new one is: much faster than to make one."""
+    from subgrpc.metastore import Metastore
+    from subgrpc.metastore.tables import Base
+
+    assert Metastore  # With it every table is known.
+    tables = sorted(name for name in Base.metadata.tables if name != "meta")
+    return "".join(f"DELETE FROM {name};" for name in tables) + RENEW
 
 
 class Postgres:
@@ -78,7 +79,7 @@ class Postgres:
     def take(self) -> str:
         """The URL of a database that is as new."""
         url = self._free.pop() if self._free else self._migrated()
-        self.execute(url, FRESH)
+        self.execute(url, fresh())
         return url
 
     def give_back(self, url: str) -> None:
