@@ -199,15 +199,21 @@ class LogCache:
         incoming = await self._storage.disk(_Incoming, file)
         try:
             for span in _spans(file, places):
-                async with aclosing(self._storage.read(span)) as pieces:
-                    async for piece in pieces:
-                        await self._storage.disk(incoming.write, piece)
+                await self._receive(span, incoming, file.path)
             await self._storage.disk(incoming.finish)
         finally:
             await self._storage.disk(incoming.close)
         faults.point("archive.fetched")
         self._fetched[file.path] = _Fetched(file.size, self._metastore.clock())
         await self.trim()
+
+    async def _receive(self, span: Span, incoming: _Incoming, path: Path) -> None:
+        try:
+            async with aclosing(self._storage.read(span)) as pieces:
+                async for piece in pieces:
+                    await self._storage.disk(incoming.write, piece)
+        except NotFound as error:  # the store's: whoever reads must not take it for an expired log
+            raise await self._missing(path) from error
 
     async def _missing(self, path: Path) -> Exception:
         """Why blobs of a log are not there."""

@@ -140,6 +140,19 @@ async def test_what_the_store_has_damaged_is_never_shown(shelf: Shelf, tmp_path:
     assert list((tmp_path / "journals" / ".fetched").rglob("*.seg")) == []
 
 
+async def test_an_object_that_the_store_has_lost_is_told_at_once(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    """Whoever removed it behind our back: the reader hears of it, and does not wait for ever."""
+    uid = await archived(shelf)
+    await shelf.evict(uid)
+    for path in (tmp_path / "store" / "objects").glob("*/*"):
+        path.unlink()
+    with pytest.raises(DataLoss) as caught:
+        await asyncio.wait_for(shelf.read("e"), 20)
+    assert caught.value.reason == "OBJECT_DAMAGED"
+
+
 async def test_blobs_that_are_gone_are_told_from_logs_that_are(shelf: Shelf) -> None:
     """The first is a loss, the second was wanted."""
     uid = await archived(shelf)
