@@ -47,13 +47,11 @@ def register(
     Args:
         server: one that was not started yet.
         service: its descriptor.
-        use_cases: by method name; without one a method is UNIMPLEMENTED.
+        use_cases: by method name; every method has one.
         gate: lets calls in.
     """
     handlers = {
-        method.name: _handler(method, use_cases[method.name], gate)
-        for method in service.methods
-        if method.name in use_cases
+        method.name: _handler(method, use_cases[method.name], gate) for method in service.methods
     }
     add_handlers(server, service.full_name, handlers)
 

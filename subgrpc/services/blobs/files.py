@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from subgrpc import names
 from subgrpc.errors import NotFound
-from subgrpc.metastore import BlobPlace, Metastore
+from subgrpc.metastore import BlobPlace, Metastore, artifacts
 from subgrpc.v1.artifact_service_pb2 import Artifact, ArtifactFile, ListArtifactFilesResponse
 
 
@@ -42,6 +42,5 @@ class StoredFiles:
     async def _uid(self, name: str) -> str:
         stored = await self._metastore.artifacts.get(*names.parse_artifact(name))
         if stored is None:
-            text = f"there is no artifact {name}"
-            raise NotFound(text, reason="ARTIFACT_NOT_FOUND", metadata={"name": name})
+            raise artifacts.missing(name)
         return Artifact.FromString(stored.body).uid

@@ -7,7 +7,6 @@ import hashlib
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -215,11 +214,6 @@ class Storage:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("store.failed", store=self.store.name, error=str(error))
-
-    async def bytes_of(self, span: Span) -> bytes:
-        """All bytes of a span, which are few."""
-        async with aclosing(self.read(span)) as pieces:
-            return b"".join([piece async for piece in pieces])
 
 
 def _signs(store: ArtifactStore) -> bool:

@@ -33,7 +33,8 @@ async def kept(storage: Storage, data: bytes) -> bytes | None:
     if not found:
         return None
     [place] = found.values()
-    return await storage.bytes_of(Span(place.key, place.start, place.size))
+    span = Span(place.key, place.start, place.size)
+    return b"".join([piece async for piece in storage.read(span)])
 
 
 async def sent(storage: Storage, *batches: list[BlobPiece]) -> list[str]:
